@@ -1,6 +1,9 @@
 """Generative models in JAX. Importing it touches no device; packages are imported when used."""
 
+import difflib
+import glob
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from genjax.version import __version__
@@ -18,7 +21,11 @@ def __getattr__(name: str) -> Any:
     if name == "from_pretrained":
         return importlib.import_module("genjax.train").from_pretrained
     if name not in _PACKAGES:
-        raise AttributeError(f"module 'genjax' has no attribute '{name}'")
+        near = difflib.get_close_matches(name, [*__all__, *_PACKAGES], 1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        if glob.glob(os.path.join(os.path.dirname(__file__), "families", f"{glob.escape(name)}*")):
+            hint = f"; families are in genjax.families: from genjax.families import {name}"
+        raise AttributeError(f"module 'genjax' has no attribute '{name}'{hint}")
     return importlib.import_module(f"genjax.{name}")
 
 

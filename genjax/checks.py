@@ -1,13 +1,17 @@
 """Input validation: every check raises `ValueError` with what is wrong and how to fix it.
 
 Checks of arrays read shapes and dtypes only, so they cost nothing inside `jax.jit` and accept
-arrays, tracers and `jax.ShapeDtypeStruct`. `labels` alone reads values, where they are concrete.
+arrays, tracers and `jax.ShapeDtypeStruct`. `labels` and `values` also read values, where these are
+concrete, which they are not inside `jax.jit`.
 """
 
 import dataclasses
+import difflib
+import errno
 import functools
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +77,8 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 def validate(settings: Any) -> None:
-    """Checks the fields of a dataclass against their annotations.
+    """Checks the fields of a dataclass against their annotations; lists become tuples where the
+    annotation is a tuple.
 
     Annotations may be `bool`, `str`, `int`, `float` (finite), `None`, `Literal`, dataclasses, and
     tuples, lists, dicts and unions of these, with `Bounds` and `NonEmpty` in `Annotated`. Others
@@ -85,13 +90,23 @@ def validate(settings: Any) -> None:
     cls: Any = type(settings)
     for name, hint in _annotations(cls):
         value = getattr(settings, name)
+        if isinstance(value, list) and not matches(hint, value):
+            value = _as_tuple(value)
+            if matches(hint, value):
+                object.__setattr__(settings, name, value)
         if not matches(hint, value):
             must = expected(hint)
             if isinstance(value, numbers.Real) and not finite(value):
                 must = "a finite number"
             if isinstance(value, str) and not is_unicode(value):
                 must = "valid Unicode"
+            elif must.startswith(("a tuple", "a non-empty tuple")) and isinstance(value, int):
+                must += f", such as ({value},)"
             raise ValueError(f"`{name}` must be {must}, got {value!r}.")
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def matches(hint: Any, value: Any) -> bool:
@@ -237,6 +252,76 @@ def events(family: str, x: Any, shape: Sequence[int]) -> None:
         )
 
 
+def config_and_variables(cls: Any, config: Any, variables: Any) -> None:
+    """Checks the first two arguments of a family's functions.
+
+    Args:
+      cls: the family's Config.
+      config: should be an instance of it.
+      variables: should be a dict of collections, as `init` returns it.
+
+    Raises:
+      ValueError: they are swapped, of another family, a State, or parameters alone.
+    """
+    family = family_of(cls)
+    if not isinstance(config, cls):
+        got = config.__name__ if isinstance(config, type) else type(config).__name__
+        other = type(config).__module__ if got == "Config" else ""
+        raise ValueError(
+            f"{family}: the first argument must be a {family}.Config(...), got"
+            f" {f'that of {other}' if other else got}; the arguments are (config, variables, ...)."
+        )
+    variables_dict(family, variables)
+
+
+def family_of(cls: Any) -> str:
+    """Returns the name of the family of a Config: that of its module, without packages."""
+    parts = cls.__module__.removeprefix("genjax.families.").split(".")
+    return parts[0] if cls.__module__.startswith("genjax.families.") else parts[-1]
+
+
+def variables_dict(family: str, variables: Any) -> None:
+    """Checks that variables are a dict of collections; parameters alone and a State are not."""
+    if hasattr(variables, "eval_variables"):
+        raise ValueError(
+            f"{family}: the variables are a State; pass state.variables, or state.eval_variables()"
+            f" for averaged parameters."
+        )
+    if not isinstance(variables, Mapping) or not {"params", "buffers"} & set(variables):
+        got = describe(variables)
+        if isinstance(variables, Mapping):
+            got = f"a dict of {', '.join(map(str, list(variables)[:3])) or 'nothing'}"
+        raise ValueError(
+            f"{family}: the variables must be a dict with params or buffers, got {got}; pass what"
+            f" `init` returns, or {{'params': params}}."
+        )
+
+
+def sampling(cls: Any, config: Any, variables: Any, key: Any) -> None:
+    """Checks the arguments of a family's `sample`, as `config_and_variables` and `key`."""
+    config_and_variables(cls, config, variables)
+    check_key(family_of(cls), key)
+
+
+def check_key(where: str, key: Any) -> None:
+    """Checks that a key is one of `jax.random`, typed or not."""
+    if isinstance(key, jax.core.Tracer):
+        return
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = getattr(key, "dtype", None) == jnp.uint32
+    if not (typed or raw):
+        fix = f"jax.random.key({key})" if isinstance(key, int) else "jax.random.key(0)"
+        raise ValueError(f"{where}: key must be a key of JAX, got {describe(key)}; pass {fix}.")
+
+
+def no_image_shape(shape: Sequence[int]) -> str:
+    """Returns the error message for a shape that is not (H, W, C)."""
+    fix = ""
+    if len(shape) == 2:
+        fix = "; grey images have an axis of one channel, x[..., None]"
+    return f"`shape` must be (H, W, C), got {tuple(shape)}{fix}."
+
+
 USER_ERRORS = (ValueError, OSError, MemoryError, jax.errors.JaxRuntimeError)
 """Errors that a command prints as one line, see `error_message`."""
 
@@ -257,7 +342,20 @@ def error_message(error: Exception, fewer: str) -> str:
         return f"memory ran out; take fewer at a time ({fewer})."
     if device:
         raise error
+    if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS and error.filename:
+        return f"{os.fspath(error.filename)}: {_SYSTEM_ERRORS[error.errno]}."
     return str(error)
+
+
+_FOLDER = "a file is where a folder is needed; move it, or give another path"
+_NO_ACCESS = "permission denied; change its permissions, or give another path"
+_FULL = "the disk is full; free some space, or give a path on another disk, and repeat the command"
+_SYSTEM_ERRORS = {
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), _FOLDER),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _NO_ACCESS),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL),
+    errno.EISDIR: "a folder is where a file is needed; give the path of a file",
+}
 
 
 def same_shape(where: str, **arrays: Any) -> None:
@@ -297,6 +395,11 @@ def sample_count(n: int | None) -> int:
     """Returns the number of samples `n`, or 1 for None."""
     if n is None:
         return 1
+    if not concrete(n):
+        raise ValueError(
+            "`n` must be known when the function is compiled; pass static_argnums or"
+            " static_argnames for config and n to jax.jit, or close over them."
+        )
     integer(n=n)
     positive(n=n)
     return n
@@ -305,6 +408,54 @@ def sample_count(n: int | None) -> int:
 def concrete(x: Any) -> bool:
     """Returns whether values are available, which they are not for tracers, as in `jax.jit`."""
     return not isinstance(x, jax.core.Tracer)
+
+
+def floating(where: str, fix: str = "", **arrays: Any) -> None:
+    """Checks that arguments are floating-point numbers: uint8 images are not scaled silently.
+
+    Args:
+      where: function, for the message.
+      fix: what to do; by default, to cast.
+      **arrays: arguments by name.
+    """
+    for name, a in arrays.items():
+        if isinstance(a, list | tuple):
+            raise ValueError(
+                f"{where}: {name} must be an array, got a {type(a).__name__}; use"
+                f" jnp.asarray({name}, 'float32')."
+            )
+        if not jnp.issubdtype(jnp.result_type(a), jnp.floating):
+            fix = fix or f"cast it with .astype('float32'), and scale images to the range of {name}"
+            raise ValueError(f"{where}: {name} must be float32, got {describe(a)}; {fix}.")
+
+
+def values(
+    where: str, x: Any, low: float, high: float, fix: str, *, integers: bool = False
+) -> None:
+    """Checks the range of values where they are available, on one device or on the host.
+
+    Args:
+      where: function and argument, for the message.
+      x: array.
+      low: lowest value.
+      high: highest value.
+      fix: what to do.
+      integers: whether values must be integers.
+    """
+    if not concrete(x) or not getattr(x, "is_fully_addressable", True):
+        return
+    a = jax.device_get(x)
+    if not getattr(a, "size", 0):
+        return
+    least, most = float(a.min()), float(a.max())
+    whole = not integers or a.dtype.kind in "iub" or bool((a == a.round()).all())
+    if low <= least and most <= high and whole:
+        return
+    must = f"integers from {low:g} to {high:g}" if integers else f"in [{low:g}, {high:g}]"
+    must = "0 or 1" if integers and (low, high) == (0, 1) else must
+    got = "NaN" if math.isnan(least) else f"values from {least:g} to {most:g}"
+    got = got if whole or math.isnan(least) else f"{got} that are not integers"
+    raise ValueError(f"{where} must be {must}, got {got}; {fix}.")
 
 
 def labels(family: str, classes: int, label: Any) -> None:
@@ -348,4 +499,6 @@ def one_of(choices: Sequence[str], **values: str) -> None:
     """Checks that named strings are one of `choices`."""
     for name, value in values.items():
         if value not in choices:
-            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got '{value}'.")
+            near = difflib.get_close_matches(str(value), choices, 1)
+            hint = f" (did you mean '{near[0]}'?)." if near else "."
+            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got '{value}'{hint}")

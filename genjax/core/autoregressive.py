@@ -36,7 +36,7 @@ SAMPLING_METHODS = get_args(SamplingMethod)
 def check_image_shape(shape: tuple[int, ...], **features: int) -> None:
     """Raises ValueError unless a shape is (H, W, C), with at most as many channels as features."""
     if len(shape) != 3:
-        raise ValueError(f"`shape` must be (H, W, C), got {shape}.")
+        raise ValueError(checks.no_image_shape(shape))
     if features and min(features.values()) < shape[2]:
         raise ValueError(
             f"{' and '.join(features)} are divided among {shape[2]} channels; set both to"
@@ -142,15 +142,29 @@ def flat_network(network: Callable[[Any], Any]) -> tuple[Callable[..., Variables
     """
 
     def init(config: Any, key: jax.Array, batch: Any = None) -> Variables:
+        checks.check_key("init", key)
         return network(config).init(key, jnp.zeros((1, math.prod(config.shape))))
 
     def sample(config: Any, variables: Any, key: jax.Array, n: int | None = None) -> jax.Array:
         """Samples float32 `[n, *shape]`; one example without `n`."""
-        x = network(config).apply(variables, key, checks.sample_count(n), method="sample")
+        count = _check_sample(config, variables, key, n)
+        x = network(config).apply(variables, key, count, method="sample")
         x = x.reshape(-1, *config.shape)
         return x if n else x[0]
 
     return init, sample
+
+
+def _check_sample(config: Any, variables: Any, key: jax.Array, n: int | None) -> int:
+    """Returns the number of samples; checks the arguments of a function `sample`."""
+    if not hasattr(config, "shape") or isinstance(config, jax.Array):
+        raise ValueError(
+            f"sample: the first argument must be a Config, got {checks.describe(config)}; the"
+            f" arguments are (config, variables, key, n)."
+        )
+    checks.variables_dict("sample", variables)
+    checks.check_key("sample", key)
+    return checks.sample_count(n)
 
 
 def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler, Sampler]:
@@ -174,7 +188,15 @@ def image_samplers(family: str, draw: Callable[..., jax.Array]) -> tuple[Sampler
         All methods give the same images up to rounding, see `genjax.core.autoregressive`. The
         `label` `[n]` of a conditional model is uniform by default.
         """
-        x = draw(config, variables, key, checks.sample_count(n), None, method, **conditions)
+        x = draw(
+            config,
+            variables,
+            key,
+            _check_sample(config, variables, key, n),
+            None,
+            method,
+            **conditions,
+        )
         return x if n else x[0]
 
     def complete(

@@ -29,6 +29,31 @@ def flat_events(family: str, config: Any, x: jax.Array) -> jax.Array:
     return x.reshape(x.shape[0], -1)
 
 
+def check_density(
+    cls: Any, config: Any, variables: Any, x: jax.Array, levels: int | None = None
+) -> None:
+    """Checks the arguments of a family's `log_prob`.
+
+    Args:
+      cls: the family's Config.
+      config: should be an instance of it.
+      variables: should be a dict of collections.
+      x: examples; inside `jax.jit`, where values are not available, the density of values that are
+        no level is NaN.
+      levels: integers 0 .. levels - 1 that the family models; None is real numbers.
+
+    Raises:
+      ValueError: an argument is another, or a value is no level.
+    """
+    checks.config_and_variables(cls, config, variables)
+    if levels is None:
+        return
+    fix = f"give levels 0 .. {levels - 1} as they are, unscaled, or set the Config's `levels`"
+    if levels == 2:
+        fix = "binarize grey levels, by (x > 127).astype('float32') or `transform` of the data"
+    checks.values(f"{checks.family_of(cls)}: x", x, 0, levels - 1, fix, integers=True)
+
+
 def check_translation(family: str, images: jax.Array, channels: int, multiple: int = 1) -> None:
     """Checks images of any size: float32 `[B, H, W, channels]`.
 

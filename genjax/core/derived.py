@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from genjax import checks
 from genjax.core.adversarial import GanObjective
 from genjax.core.autoregressive import conditional_nats
 from genjax.core.importance import log_mean_weight
@@ -171,6 +172,7 @@ def log_prob_bound(
     Memory does not grow with `num_samples`; the other arguments are those of `log_weight`.
     Source: Burda et al. 2015, "Importance Weighted Autoencoders", eq. 8.
     """
+    checks.check_key("log_prob_bound", key)
     draw = _log_weight_fn(family, config, variables, x, conditions)
     return log_mean_weight(draw, key, num_samples, x.reshape(x.shape[0], -1)[:, 0])
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from genjax import checks
 from genjax.core.keys import named_key
 
 
@@ -68,6 +69,7 @@ def init_state(
       variables: collections that replace those of the family's `init`, such as params of another
         run; entries of `buffers` replace single ones. The state holds copies.
     """
+    _check_arguments(family, config, optimizer, key)
     # A step donates the state's buffers: none may be the caller's, or be in the state twice.
     given = jax.tree.map(jnp.copy, variables or {})
     variables = family.init(config, named_key(key, 0, "init"), batch)
@@ -82,6 +84,28 @@ def init_state(
         opt_state=init_optimizer(optimizer, params),
         ema=jax.tree.map(jnp.copy, _averaged(params, family.traits(config).ema)) if ema else None,
     )
+
+
+def _check_arguments(family: Any, config: Any, optimizer: Any, key: Any) -> None:
+    if not hasattr(family, "init"):
+        raise ValueError(
+            f"init_state: the first argument must be the module of a family, got {family!r}; pass"
+            f" genjax.families.get('nade')."
+        )
+    name = getattr(family, "__name__", "the family").split(".")[-1]
+    if hasattr(family, "Config") and not isinstance(config, family.Config):
+        raise ValueError(
+            f"init_state: config must be a Config of {name}, got {type(config).__name__} of"
+            f" {type(config).__module__}; pass {name}.Config(...)."
+        )
+    each = optimizer.values() if isinstance(optimizer, Mapping) else [optimizer]
+    for one in each:
+        if one is not None and not hasattr(one, "init"):
+            raise ValueError(
+                f"init_state: optimizer must be one of Optax, such as optax.adam(1e-3), a dict of"
+                f" them by network, or None, got {one!r}."
+            )
+    checks.check_key("init_state", key)
 
 
 def with_ema(step: Callable, decay: float) -> Callable:

@@ -233,7 +233,7 @@ def _descend(
         return jnp.mean(values), aux
 
     (value, aux), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
-    updates, opt_state = optimizer.update(grads, opt_state, params)
+    updates, opt_state = _updates(optimizer, grads, opt_state, params)
     params = optax.apply_updates(params, updates)
     metrics = {
         "loss": value,
@@ -243,6 +243,21 @@ def _descend(
         "param_norm": global_norm(params),
     }
     return _Update(params, opt_state, aux, metrics)
+
+
+def _updates(
+    optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any
+) -> tuple[Any, Any]:
+    try:
+        return optimizer.update(grads, opt_state, params)
+    except (AttributeError, TypeError, ValueError):
+        own: Any = jax.tree.structure(jax.eval_shape(optimizer.init, params))
+        if own == jax.tree.structure(opt_state):
+            raise
+        raise ValueError(
+            "the state was made with another optimizer than the step; pass the same one to"
+            " init_state and to the step."
+        ) from None
 
 
 def global_norm(tree: Any) -> jax.Array:

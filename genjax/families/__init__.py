@@ -1,10 +1,12 @@
 """Registry of the families: one module each, imported when it is requested."""
 
+import difflib
 import importlib
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from genjax.checks import describe
 from genjax.core.protocols import Composed
 
 FAMILIES = {
@@ -45,8 +47,12 @@ def get(name: str) -> ModuleType:
     Raises:
       ValueError: there is no such family.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"give the name of a family, such as 'nade', got {describe(name)}.")
     if name not in FAMILIES:
-        raise ValueError(f"there is no family '{name}'; choose one of {', '.join(FAMILIES)}.")
+        near = difflib.get_close_matches(name.lower().replace("-", "_"), FAMILIES, 1)
+        hint = f" did you mean '{near[0]}'?" if near else ""
+        raise ValueError(f"there is no family '{name}';{hint} choose one of {', '.join(FAMILIES)}.")
     return importlib.import_module(FAMILIES[name])
 
 
@@ -69,9 +75,12 @@ def of(name: str, config: Any) -> ModuleType:
     """
     family = get(name)
     if not isinstance(config, family.Config):
+        cls = config if isinstance(config, type) else type(config)
+        got = f"the class {cls.__name__}" if isinstance(config, type) else f"a {cls.__name__}"
+        fix = "Config(...)" if isinstance(config, type) else f"genjax.families.{name}.Config(...)"
         raise ValueError(
-            f"{name} needs a genjax.families.{name}.Config, got a"
-            f" {type(config).__module__}.{type(config).__qualname__}."
+            f"{name} needs a genjax.families.{name}.Config, got {got} of {cls.__module__}; pass"
+            f" {fix}."
         )
     return family
 

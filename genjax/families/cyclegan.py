@@ -84,7 +84,7 @@ class Config:
     def __post_init__(self) -> None:
         checks.validate(self)
         if len(self.shape) != 3:
-            raise ValueError(f"`shape` must be (H, W, C), got {self.shape}.")
+            raise ValueError(checks.no_image_shape(self.shape))
         if self.kernel % 2 == 0:
             raise ValueError(f"`kernel` must be odd, got {self.kernel}.")
         if self.generator == "unet":

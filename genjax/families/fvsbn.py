@@ -23,7 +23,7 @@ from genjax import checks
 from genjax.core import draw_values, nan_unless_binary
 from genjax.core.autoregressive import flat_network, order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch, flat_events
+from genjax.core.batches import check_batch, check_density, flat_events
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nll
 from genjax.nn import dropout_mask
@@ -111,4 +111,5 @@ def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
+    check_density(Config, config, variables, x, 2)
     return -nan_unless_binary(bernoulli_nll(logits(config, variables, x), x), x)

@@ -181,6 +181,7 @@ def sample(
     config: Config, variables: dict[str, Any], key: jax.Array, n: int | None = None
 ) -> jax.Array:
     """Draws samples, float32 `[n, *shape]`; one without `n`."""
+    checks.sampling(Config, config, variables, key)
     x = generate(config, variables, noise(config, key, checks.sample_count(n)))
     return x if n else x[0]
 

@@ -161,7 +161,7 @@ class Inferred(NamedTuple):
     def sampled_kl(self) -> jax.Array:
         """Returns log q - log p of each layer's sample, `[B, L]`."""
         kl = [
-            gaussian_nll(h, p.loc, p.log_std) - gaussian_nll(h, q.loc, q.log_std)
+            gaussian_nll(h, p.loc, log_std=p.log_std) - gaussian_nll(h, q.loc, log_std=q.log_std)
             for h, q, p in zip(self.h, self.q, self.p, strict=True)
         ]
         return jnp.stack(kl, axis=1)
@@ -169,7 +169,7 @@ class Inferred(NamedTuple):
     def closed_kl(self) -> jax.Array:
         """Returns KL(q || p) of each layer given the sample above, `[B, L]`."""
         kl = [
-            gaussian_kl(q.loc, q.log_std, prior_mean=p.loc, prior_log_std=p.log_std)
+            gaussian_kl(q.loc, log_std=q.log_std, prior_mean=p.loc, prior_log_std=p.log_std)
             for q, p in zip(self.q, self.p, strict=True)
         ]
         return jnp.stack(kl, axis=1)
@@ -199,7 +199,7 @@ class HierarchicalPosterior(Posterior):
             h.append(q[i].transform(e))
             below = hidden if ladder else h[i]
         zeros = jnp.zeros_like(noise[-1])
-        p = [Gaussian(zeros, zeros)]
+        p = [Gaussian(loc=zeros, log_std=zeros)]
         for i in reversed(range(len(noise) - 1)):
             p.insert(0, _conditional(config, self.variables, h[i + 1], i))
             if ladder:
@@ -329,6 +329,7 @@ def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Draws from p(x): float32 `[n, *shape]` in {0, 1}, or one image without `n`."""
+    checks.sampling(Config, config, variables, key)
     latent_key, pixel_key = jax.random.split(key)
     h = prior(config, variables).sample(latent_key, checks.sample_count(n))
     x = likelihood(config, variables, h).sample(pixel_key)

@@ -34,6 +34,7 @@ from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.protocols import LossFn
 from genjax.losses import code_information
 from genjax.nn import DownStack, UpStack
+from genjax.nn.sizes import check_smallest_map
 from genjax.nn.strided import normalize
 
 SLOPE = 0.1  # of LeakyReLU, appendix C
@@ -87,7 +88,10 @@ class Config:
         checks.validate(self)
         check_gradient_penalties(self.objective, "batch")
         if len(self.shape) != 3:
-            raise ValueError(f"`shape` must be (H, W, C), got {self.shape}.")
+            raise ValueError(checks.no_image_shape(self.shape))
+        check_smallest_map(self.shape, self.generator_widths, "generator_widths", "smallest")
+        widths = self.discriminator_widths
+        check_smallest_map(self.shape, widths, "discriminator_widths", "largest")
         count = len(self.categorical) + len(self.uniform) + len(self.gaussian)
         if not count:
             raise ValueError("infogan needs at least one code; family dcgan has none.")
@@ -261,6 +265,7 @@ def sample(
       n: number of samples.
       codes: `[n, C]` in the order of the function `codes`; None draws them.
     """
+    checks.sampling(Config, config, variables, key)
     z = noise(config, key, checks.sample_count(n))
     if codes is not None:
         checks.same_shape("infogan.sample", codes=codes, drawn=z[:, config.latent :])

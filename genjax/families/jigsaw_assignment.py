@@ -84,7 +84,7 @@ class Config:
     def __post_init__(self) -> None:
         checks.validate(self)
         if len(self.shape) != 3:
-            raise ValueError(f"`shape` must be (H, W, C), got {self.shape}.")
+            raise ValueError(checks.no_image_shape(self.shape))
         sides = [side / count for side, count in zip(self.shape[:2], self.grid, strict=True)]
         if any(side % 1 for side in sides):
             raise ValueError(

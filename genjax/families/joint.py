@@ -22,7 +22,7 @@ from genjax import checks
 from genjax.core import log_odds, nan_unless_binary
 from genjax.core.autoregressive import order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch, flat_events
+from genjax.core.batches import check_batch, check_density, flat_events
 from genjax.core.protocols import Batch, Metrics, Traits, Variables
 
 MAX_DIMS = 20
@@ -72,6 +72,7 @@ def update(config: Config, variables: Variables, batch: Batch) -> tuple[Variable
 
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats; -inf for unseen images if alpha is 0."""
+    check_density(Config, config, variables, x, 2)
     counts = variables["buffers"]["counts"]
     total = jnp.sum(counts) + config.alpha * counts.size
     seen = counts[_index(config, x)] + config.alpha
@@ -93,6 +94,7 @@ def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
+    checks.sampling(Config, config, variables, key)
     size = checks.sample_count(n)
     prefix = jnp.zeros((size,), jnp.int32)
     noise = jax.random.uniform(key, (math.prod(config.shape), size))

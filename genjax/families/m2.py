@@ -323,6 +323,7 @@ def sample(
 
     `label` is one class or `[n]` of them. Under `jit` a label outside 0 .. C - 1 gives NaN.
     """
+    checks.sampling(Config, config, variables, key)
     count = checks.sample_count(n)
     label_key, latent_key, pixel_key = jax.random.split(key, 3)
     label = jnp.asarray(random_label("m2", config.classes, label, label_key, count))

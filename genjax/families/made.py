@@ -31,7 +31,7 @@ from genjax.core import draw_values, nan_unless_binary
 from genjax.core.autoregressive import draw_order, flat_network
 from genjax.core.autoregressive import order as first_order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch, flat_events
+from genjax.core.batches import check_batch, check_density, flat_events
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nll
 from genjax.nn import MaskedDense, draw_degrees
@@ -235,6 +235,7 @@ def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
     Masks are evaluated one after another, so that the memory is that of one.
     """
+    check_density(Config, config, variables, x, 2)
     x = flat_events("made", config, x)
 
     @jax.checkpoint  # a gradient keeps the activations of one mask only

@@ -25,7 +25,7 @@ from genjax import checks
 from genjax.core import chunked_sum, log_odds, nan_unless_binary
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch
+from genjax.core.batches import check_batch, check_density
 from genjax.core.protocols import Batch, Metrics, Traits, Variables
 
 MAX_K = 20
@@ -137,6 +137,7 @@ def update(config: Config, variables: Variables, batch: Batch) -> tuple[Variable
 
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats; -inf for outcomes unseen in their context if alpha is 0."""
+    check_density(Config, config, variables, x, 2)
     checks.events("markov", x, config.shape)
     one, zero = _pair(config, variables, x)
     seen = jnp.where(x.reshape(one.shape) > 0.5, one, zero)
@@ -154,6 +155,7 @@ def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples pixel by pixel: float32 `[n, *shape]` in {0, 1}; one image without `n`."""
+    checks.sampling(Config, config, variables, key)
     size = checks.sample_count(n)
     dims, counts = math.prod(config.shape), variables["buffers"]["counts"]
     places = 2 ** np.arange(config.k, 0, -1, dtype=np.int32)  # as in _cells

@@ -25,7 +25,7 @@ from genjax import checks
 from genjax.core import chunked_sum, log_odds, nan_unless_binary
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch, flat_events
+from genjax.core.batches import check_batch, check_density, flat_events
 from genjax.core.protocols import Batch, Metrics, Traits, Variables
 from genjax.nn import Bernoulli
 
@@ -111,6 +111,7 @@ def update(config: Config, variables: Variables, batch: Batch) -> tuple[Variable
 
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
+    check_density(Config, config, variables, x, 2)
     joint = _log_joint(variables["params"], flat_events("mixture", config, x))
     return nan_unless_binary(jax.nn.logsumexp(joint, axis=1), x)
 
@@ -135,6 +136,7 @@ def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples a component, then its pixels: float32 `[n, *shape]`; one image without `n`."""
+    checks.sampling(Config, config, variables, key)
     params = variables["params"]
     which, pixels = jax.random.split(key)
     component = jax.random.categorical(which, params["weights"], shape=(checks.sample_count(n),))

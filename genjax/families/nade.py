@@ -24,7 +24,7 @@ from genjax import checks
 from genjax.core import draw_values, nan_unless_binary
 from genjax.core.autoregressive import flat_network, order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch, flat_events
+from genjax.core.batches import check_batch, check_density, flat_events
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nll
 from genjax.nn import dropout_mask
@@ -183,6 +183,7 @@ def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
+    check_density(Config, config, variables, x, 2)
     x = _ordered(config, x)
     return -nan_unless_binary(bernoulli_nll(NADE(config).apply(variables, x), x), x)
 

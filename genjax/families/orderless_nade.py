@@ -26,7 +26,7 @@ from genjax import checks
 from genjax.core import draw_values, nan_unless_binary
 from genjax.core.autoregressive import draw_order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch, flat_events
+from genjax.core.batches import check_batch, check_density, flat_events
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.losses import bernoulli_nats, sum_event
 from genjax.nn import dropout_mask
@@ -223,6 +223,7 @@ def log_probs(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
     At most `ROWS` images times orders are in memory at once.
     """
+    check_density(Config, config, variables, x, 2)
     x, perms = flat_events("orderless_nade", config, x), orders(config)
     rounds = -(-len(perms) // max(1, ROWS // len(x)))
     # Padded to whole rounds; the surplus is removed below.
@@ -254,6 +255,7 @@ def logits(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
 
 def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Samples along random orders of the ensemble: float32 `[n, *shape]`; one without `n`."""
+    checks.sampling(Config, config, variables, key)
     choose, draw = jax.random.split(key)
     which = jax.random.randint(choose, (checks.sample_count(n),), 0, config.orders)
     perms = jnp.asarray(orders(config))[which]

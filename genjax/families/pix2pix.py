@@ -77,7 +77,7 @@ class Config:
     def __post_init__(self) -> None:
         checks.validate(self)
         if len(self.shape) != 3:
-            raise ValueError(f"`shape` must be (H, W, C), got {self.shape}.")
+            raise ValueError(checks.no_image_shape(self.shape))
         dropped_blocks(self.downs, self.dropout_blocks)
         _check_sides(self, self.shape[:2])
         patches = [side // 2**self.discriminator_layers - 2 for side in self.shape[:2]]

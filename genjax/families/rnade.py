@@ -25,6 +25,7 @@ from genjax import checks
 from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, flat_events
 from genjax.core.autoregressive import flat_network, order
 from genjax.core.batches import batch_spec as batch_spec
+from genjax.core.batches import check_density
 from genjax.losses import gaussian_mixture_nats, laplace_mixture_nats, sum_event
 from genjax.nn import dropout_mask
 
@@ -142,7 +143,7 @@ def loss(config: Config, variables: Variables, batch: Batch, key: jax.Array) -> 
     x = _ordered(config, batch["x"])
     size = (x.shape[0], config.hidden)
     keep = dropout_mask(key, config.dropout, size) if config.dropout else None
-    return sum_event(_nats(config)(x, *RNADE(config).apply(variables, x, keep))), {}
+    return sum_event(_nats(config, x, RNADE(config).apply(variables, x, keep))), {}
 
 
 def mixtures(config: Config, variables: Variables, x: jax.Array) -> Mixture:
@@ -154,11 +155,12 @@ def mixtures(config: Config, variables: Variables, x: jax.Array) -> Mixture:
 
 def log_conditionals(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x_d | x before d in `order`), `[B, *shape]` nats, of any sign."""
-    return -_nats(config)(x, *mixtures(config, variables, x))
+    return -_nats(config, x, mixtures(config, variables, x))
 
 
 def log_prob(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     """Computes log p(x), `[B]` nats."""
+    check_density(Config, config, variables, x)
     return sum_event(log_conditionals(config, variables, x))
 
 
@@ -167,8 +169,10 @@ def encode(config: Config, variables: Variables, x: jax.Array) -> jax.Array:
     return RNADE(config).apply(variables, _ordered(config, x), method="encode")
 
 
-def _nats(config: Config) -> Any:
-    return gaussian_mixture_nats if config.kind == "gaussian" else laplace_mixture_nats
+def _nats(config: Config, x: jax.Array, mixture: tuple[jax.Array, ...]) -> jax.Array:
+    nats = gaussian_mixture_nats if config.kind == "gaussian" else laplace_mixture_nats
+    logits, means, log_scales = mixture
+    return nats(x, logits=logits, means=means, log_scales=log_scales)
 
 
 def _ordered(config: Config, x: jax.Array) -> jax.Array:

@@ -9,8 +9,8 @@ from genjax.losses.likelihood import at_least_float32, check_cholesky, sum_event
 
 def gaussian_kl(
     mean: jax.Array,
-    log_std: jax.Array,
     *,
+    log_std: jax.Array,
     prior_mean: jax.Array | float = 0.0,
     prior_log_std: jax.Array | float = 0.0,
 ) -> jax.Array:
@@ -18,7 +18,7 @@ def gaussian_kl(
 
     Args:
       mean: `[B, ...]`.
-      log_std: `[B, ...]`, log of the standard deviation.
+      log_std: `[B, ...]`, log of the standard deviation; half of the log of the variance.
       prior_mean: a number, or an array of the same shape.
       prior_log_std: a number, or an array of the same shape.
 
@@ -26,14 +26,15 @@ def gaussian_kl(
       `[B]` nats, 0 or above.
 
     Raises:
-      ValueError: the shapes differ, or there is no batch axis.
+      ValueError: the shapes differ, there is no batch axis, or an argument is integers.
 
     Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", appendix B.
 
-    >>> gaussian_kl(jnp.ones((1, 2)), jnp.zeros((1, 2))).tolist()
+    >>> gaussian_kl(jnp.ones((1, 2)), log_std=jnp.zeros((1, 2))).tolist()
     [1.0]
     """
     checks.batched("gaussian_kl", mean=mean)
+    checks.floating("gaussian_kl", mean=mean, log_std=log_std)
     checks.same_shape("gaussian_kl", mean=mean, log_std=log_std)
     for name, value in (("prior_mean", prior_mean), ("prior_log_std", prior_log_std)):
         if jnp.ndim(value):
@@ -71,4 +72,4 @@ def gaussian_cholesky_kl(mean: jax.Array, cholesky: jax.Array) -> jax.Array:
     mean, cholesky = at_least_float32(mean), at_least_float32(cholesky)
     log_std = jnp.log(jnp.diagonal(cholesky, axis1=-2, axis2=-1))  # [B, Z]
     # The divergence of the diagonal part, plus the squares of the entries below it.
-    return gaussian_kl(mean, log_std) + 0.5 * sum_event(jnp.tril(cholesky, -1) ** 2)
+    return gaussian_kl(mean, log_std=log_std) + 0.5 * sum_event(jnp.tril(cholesky, -1) ** 2)

@@ -11,6 +11,8 @@ import jax
 from genjax import checks
 from genjax.losses.likelihood import at_least_float32, sum_event
 
+LOGITS = "pass the outputs of the discriminator, not images or labels"
+
 
 def minimax_discriminator(
     real_logits: jax.Array, fake_logits: jax.Array, *, smoothing: float = 0.0
@@ -280,6 +282,7 @@ def relativistic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> ja
 def _single(where: str, fake_logits: jax.Array) -> jax.Array:
     """Returns logits in float32 or wider; checks for a batch axis."""
     checks.batched(where, fake_logits=fake_logits)
+    checks.floating(where, LOGITS, fake_logits=fake_logits)
     return at_least_float32(fake_logits)
 
 
@@ -288,5 +291,6 @@ def _pair(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns both logits in float32 or wider; checks that their shapes are equal."""
     checks.batched(where, real_logits=real_logits)
+    checks.floating(where, LOGITS, real_logits=real_logits, fake_logits=fake_logits)
     checks.same_shape(where, real_logits=real_logits, fake_logits=fake_logits)
     return at_least_float32(real_logits), at_least_float32(fake_logits)

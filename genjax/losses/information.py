@@ -42,7 +42,7 @@ def categorical_information(logits: jax.Array, codes: jax.Array) -> jax.Array:
     return each + count * math.log(jnp.shape(logits)[-1])
 
 
-def gaussian_information(mean: jax.Array, log_std: jax.Array, codes: jax.Array) -> jax.Array:
+def gaussian_information(mean: jax.Array, *, log_std: jax.Array, codes: jax.Array) -> jax.Array:
     """Computes log q(c | x) + log(2 pi e) / 2, for codes from N(0, 1) and a Gaussian q.
 
     Args:
@@ -59,15 +59,20 @@ def gaussian_information(mean: jax.Array, log_std: jax.Array, codes: jax.Array) 
     Source: Chen et al. 2016, eq. 5 and section 6 (a factored Gaussian q).
 
     >>> none = jnp.zeros((1, 1))
-    >>> gaussian_information(none, none, none).round(4).tolist()
+    >>> gaussian_information(none, log_std=none, codes=none).round(4).tolist()
     [0.5]
     """
     count = math.prod(jnp.shape(codes)[1:])
-    return -gaussian_nll(codes, mean, log_std) + count * 0.5 * (1 + math.log(2 * math.pi))
+    return -gaussian_nll(codes, mean, log_std=log_std) + count * 0.5 * (1 + math.log(2 * math.pi))
 
 
 def uniform_information(
-    mean: jax.Array, log_std: jax.Array, codes: jax.Array, *, low: float = -1.0, high: float = 1.0
+    mean: jax.Array,
+    *,
+    log_std: jax.Array,
+    codes: jax.Array,
+    low: float = -1.0,
+    high: float = 1.0,
 ) -> jax.Array:
     """Computes log q(c | x) + log(high - low), for codes uniform on [low, high) and a Gaussian q.
 
@@ -87,12 +92,13 @@ def uniform_information(
     Source: Chen et al. 2016, eq. 5 and section 7.2 (codes from Unif(-1, 1)).
 
     >>> none = jnp.zeros((1, 1))
-    >>> uniform_information(none, none, none).round(4).tolist()  # log 2 - log(2 pi) / 2
+    >>> nats = uniform_information(none, log_std=none, codes=none)
+    >>> nats.round(4).tolist()  # log 2 - log(2 pi) / 2
     [-0.22579999268054962]
     """
     checks.positive(high_minus_low=high - low)
     count = math.prod(jnp.shape(codes)[1:])
-    return -gaussian_nll(codes, mean, log_std) + count * math.log(high - low)
+    return -gaussian_nll(codes, mean, log_std=log_std) + count * math.log(high - low)
 
 
 def code_information(
@@ -119,5 +125,5 @@ def code_information(
         return categorical_information(jnp.asarray(posterior), jnp.argmax(codes, axis=1))
     mean, log_std = posterior
     if kind == "gaussian":
-        return gaussian_information(mean, log_std, codes)
-    return uniform_information(mean, log_std, codes)
+        return gaussian_information(mean, log_std=log_std, codes=codes)
+    return uniform_information(mean, log_std=log_std, codes=codes)

@@ -32,15 +32,26 @@ def bernoulli_nats(logits: jax.Array, targets: jax.Array) -> jax.Array:
       `[B, ...]` nats, 0 or above.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, an argument is integers, or, outside `jax.jit`, targets are not
+        in [0, 1].
 
     Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", eq. 11.
 
     >>> float(bernoulli_nats(jnp.zeros((1,)), jnp.ones((1,)))[0])  # log 2
     0.6931471824645996
     """
-    checks.same_shape("bernoulli", logits=logits, targets=targets)
+    _check_targets("bernoulli", logits, targets)
     return _cross_entropy(at_least_float32(logits), at_least_float32(targets))
+
+
+def _check_targets(where: str, logits: jax.Array, targets: jax.Array) -> None:
+    """Checks shapes, and that targets are in [0, 1]: grey levels give a loss without a bound."""
+    fix = "divide grey levels 0 .. 255 by 255, or binarize them"
+    checks.floating(where, logits=logits)
+    if not jnp.issubdtype(jnp.result_type(targets), jnp.bool_):
+        checks.floating(where, f"{fix}, as .astype('float32')", targets=targets)
+    checks.same_shape(where, logits=logits, targets=targets)
+    checks.values(f"{where}: targets", targets, 0, 1, f"{fix}; logits are the first argument")
 
 
 @jax.custom_jvp
@@ -70,7 +81,7 @@ def bernoulli_nll(logits: jax.Array, targets: jax.Array) -> jax.Array:
       `[B]` nats.
 
     Raises:
-      ValueError: the shapes differ, or there is no batch axis.
+      ValueError: as `bernoulli_nats`, or there is no batch axis.
 
     Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", eq. 11.
 
@@ -78,7 +89,7 @@ def bernoulli_nll(logits: jax.Array, targets: jax.Array) -> jax.Array:
     [543.4299926757812, 543.4299926757812]
     """
     checks.batched("bernoulli_nll", logits=logits)
-    checks.same_shape("bernoulli", logits=logits, targets=targets)
+    _check_targets("bernoulli", logits, targets)
     # Flattened: on a CPU a sum over one of two axes is much faster than over three of four.
     rows = (jnp.shape(logits)[0], math.prod(jnp.shape(logits)[1:]))
     return sum_event(bernoulli_nats(jnp.reshape(logits, rows), jnp.reshape(targets, rows)))
@@ -142,27 +153,28 @@ def categorical_nll(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return sum_event(categorical_nats(logits, labels))
 
 
-def gaussian_nll(x: jax.Array, mean: jax.Array, log_std: jax.Array) -> jax.Array:
+def gaussian_nll(x: jax.Array, mean: jax.Array, *, log_std: jax.Array) -> jax.Array:
     """Computes the negative log-density of a Gaussian with diagonal covariance.
 
     Args:
       x: `[B, ...]`, any real number.
       mean: `[B, ...]`.
-      log_std: `[B, ...]`, log of the standard deviation.
+      log_std: `[B, ...]`, log of the standard deviation; half of the log of the variance.
 
     Returns:
       `[B]` nats, of any sign.
 
     Raises:
-      ValueError: the shapes differ, or there is no batch axis.
+      ValueError: the shapes differ, there is no batch axis, or x is integers, such as uint8 images.
 
     Source: Kingma and Welling 2013, "Auto-Encoding Variational Bayes", eq. 12.
 
     >>> zero = jnp.zeros((1, 1))
-    >>> round(float(gaussian_nll(zero, zero, zero)[0]), 4)
+    >>> round(float(gaussian_nll(zero, zero, log_std=zero)[0]), 4)
     0.9189
     """
     checks.batched("gaussian_nll", x=x)
+    checks.floating("gaussian_nll", x=x, mean=mean, log_std=log_std)
     checks.same_shape("gaussian_nll", x=x, mean=mean, log_std=log_std)
     x, mean, log_std = map(at_least_float32, (x, mean, log_std))
     # The inverse of a smaller scale would be infinite, and the result NaN at the mean.
@@ -195,6 +207,7 @@ def gaussian_cholesky_nll(x: jax.Array, mean: jax.Array, cholesky: jax.Array) ->
     3.2242
     """
     check_cholesky("gaussian_cholesky_nll", mean, cholesky)
+    checks.floating("gaussian_cholesky_nll", x=x)
     checks.same_shape("gaussian_cholesky_nll", x=x, mean=mean)
     x, mean, cholesky = map(at_least_float32, (x, mean, cholesky))
     noise = jax.lax.linalg.triangular_solve(
@@ -202,7 +215,7 @@ def gaussian_cholesky_nll(x: jax.Array, mean: jax.Array, cholesky: jax.Array) ->
     )[..., 0]
     zeros = jnp.zeros_like(noise)
     log_det = jnp.sum(jnp.log(jnp.diagonal(cholesky, axis1=-2, axis2=-1)), axis=-1)
-    return gaussian_nll(noise, zeros, zeros) + log_det
+    return gaussian_nll(noise, zeros, log_std=zeros) + log_det
 
 
 def check_cholesky(where: str, mean: jax.Array, cholesky: jax.Array) -> None:
@@ -213,6 +226,7 @@ def check_cholesky(where: str, mean: jax.Array, cholesky: jax.Array) -> None:
             f"{where}: mean must be [B, Z] and cholesky [B, Z, Z], got {checks.describe(mean)} and"
             f" {checks.describe(cholesky)}."
         )
+    checks.floating(where, mean=mean, cholesky=cholesky)
 
 
 def bits_per_dim(nats: jax.typing.ArrayLike, num_dims: int, *, levels: int = 1) -> jax.Array:

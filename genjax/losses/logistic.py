@@ -10,7 +10,7 @@ from genjax.losses.likelihood import at_least_float32, sum_event
 
 
 def discretized_logistic_nats(
-    x: jax.Array, mean: jax.Array, log_scale: jax.Array, *, levels: int = 256
+    x: jax.Array, mean: jax.Array, *, log_scale: jax.Array, levels: int = 256
 ) -> jax.Array:
     """Computes -log p(x) of integers under a discretized logistic distribution, elementwise.
 
@@ -33,18 +33,22 @@ def discretized_logistic_nats(
       `[B, ...]` nats, 0 or above.
 
     Raises:
-      ValueError: the shapes differ, or there is only one level.
+      ValueError: the shapes differ, there is only one level, or, outside `jax.jit`, x is not
+        integers 0 .. levels - 1.
 
     Source: Kingma et al. 2016, "Improved Variational Inference with Inverse Autoregressive Flow",
     appendix; Salimans et al. 2017, "PixelCNN++", eq. 2 with one component.
 
     >>> zero = jnp.zeros((1,))
-    >>> one = discretized_logistic_nats(zero, zero, zero, levels=2)  # symmetric: log 2
+    >>> one = discretized_logistic_nats(zero, zero, log_scale=zero, levels=2)  # symmetric: log 2
     >>> round(float(one[0]), 4)
     0.6931
     """
     checks.same_shape("discretized_logistic", x=x, mean=mean, log_scale=log_scale)
     checks.positive(levels_minus_1=levels - 1)
+    checks.floating("discretized_logistic", mean=mean, log_scale=log_scale)
+    fix = "x has the levels themselves, unscaled; see also `levels`"
+    checks.values("discretized_logistic: x", x, 0, levels - 1, fix, integers=True)
     x, mean, log_scale = map(at_least_float32, (x, mean, log_scale))
     half = 1 / (levels - 1)
     centered = (2 * x - (levels - 1)) * half - mean  # integers first: they are exact
@@ -66,7 +70,7 @@ def discretized_logistic_nats(
 
 
 def discretized_logistic_nll(
-    x: jax.Array, mean: jax.Array, log_scale: jax.Array, *, levels: int = 256
+    x: jax.Array, mean: jax.Array, *, log_scale: jax.Array, levels: int = 256
 ) -> jax.Array:
     """Computes -log p(x) per example under independent discretized logistics.
 
@@ -80,14 +84,15 @@ def discretized_logistic_nll(
       `[B]` nats, 0 or above; `bits_per_dim` converts them.
 
     Raises:
-      ValueError: the shapes differ, there is no batch axis, or there is only one level.
+      ValueError: as `discretized_logistic_nats`, or there is no batch axis.
 
     Source: Kingma et al. 2016, "Improved Variational Inference with Inverse Autoregressive Flow",
     appendix.
 
     >>> x, mean = jnp.full((1, 3), 127), jnp.zeros((1, 3))  # narrow, at the edge of 127 and 128
-    >>> round(float(discretized_logistic_nll(x, mean, jnp.full((1, 3), -12.0))[0]), 4)  # 3 log 2
+    >>> nats = discretized_logistic_nll(x, mean, log_scale=jnp.full((1, 3), -12.0))
+    >>> round(float(nats[0]), 4)  # 3 log 2
     2.0794
     """
     checks.batched("discretized_logistic_nll", x=x)
-    return sum_event(discretized_logistic_nats(x, mean, log_scale, levels=levels))
+    return sum_event(discretized_logistic_nats(x, mean, log_scale=log_scale, levels=levels))

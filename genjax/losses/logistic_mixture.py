@@ -30,11 +30,11 @@ def moved_means(means: jax.Array, coefficients: jax.Array, x: jax.Array) -> jax.
 
 def logistic_mixture_nats(
     x: jax.Array,
+    *,
     logits: jax.Array,
     means: jax.Array,
     log_scales: jax.Array,
     coefficients: jax.Array,
-    *,
     levels: int = 256,
 ) -> jax.Array:
     """Computes -log p(x_c | the pixel's channels before c), elementwise.
@@ -59,8 +59,9 @@ def logistic_mixture_nats(
     Source: Salimans et al. 2017, "PixelCNN++" (arXiv:1701.05517), equations 1 to 3.
 
     >>> x, zero = jnp.zeros((1, 1)), jnp.zeros((1, 1, 1))
-    >>> none = jnp.zeros((1, 0, 1))
-    >>> round(float(logistic_mixture_nats(x, zero[:, 0], zero, zero, none, levels=2)[0, 0]), 4)
+    >>> given = dict(means=zero, log_scales=zero, coefficients=jnp.zeros((1, 0, 1)))
+    >>> nats = logistic_mixture_nats(x, logits=zero[:, 0], **given, levels=2)
+    >>> round(float(nats[0, 0]), 4)
     0.6931
     """
     channels, k = x.shape[-1], logits.shape[-1]
@@ -81,7 +82,9 @@ def logistic_mixture_nats(
     unit = 2 * at_least_float32(x) / (levels - 1) - 1
     means = moved_means(means, coefficients, unit)
     whole = jnp.broadcast_to(x[..., None], means.shape)
-    each = -discretized_logistic_nats(whole, means, log_scales, levels=levels)  # [..., C, K]
+    each = -discretized_logistic_nats(
+        whole, means, log_scale=log_scales, levels=levels
+    )  # [..., C, K]
     joint = jax.nn.log_softmax(logits, axis=-1)[..., None, :] + jnp.cumsum(each, axis=-2)
     up_to = jax.nn.logsumexp(joint, axis=-1)  # [..., C], log p(x_0 .. x_c)
     before = jnp.concatenate([jnp.zeros_like(up_to[..., :1]), up_to[..., :-1]], axis=-1)

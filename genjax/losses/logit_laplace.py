@@ -42,7 +42,7 @@ def unmap_pixels(u: jax.Array, *, epsilon: float = EPSILON) -> jax.Array:
 
 
 def logit_laplace_nats(
-    x: jax.Array, mean: jax.Array, log_scale: jax.Array, *, epsilon: float = EPSILON
+    x: jax.Array, mean: jax.Array, *, log_scale: jax.Array, epsilon: float = EPSILON
 ) -> jax.Array:
     """Computes -log f(u) of mapped pixels u = phi(x) under a logit-Laplace distribution.
 
@@ -59,17 +59,24 @@ def logit_laplace_nats(
       `[B, ...]` nats, of any sign.
 
     Raises:
-      ValueError: the shapes differ, or `epsilon` is outside its range.
+      ValueError: the shapes differ, `epsilon` is outside its range, x is integers, or, outside
+        `jax.jit`, phi(x) is not in [0, 1].
 
     Source: Ramesh et al. 2021, "Zero-Shot Text-to-Image Generation", appendix A.3, eq. 2.
 
     >>> zero = jnp.zeros((1,))
-    >>> round(float(logit_laplace_nats(zero + 0.5, zero, zero)[0]), 4)  # -log(1 / (2 / 4)) = -log 2
+    >>> nats = logit_laplace_nats(zero + 0.5, zero, log_scale=zero)
+    >>> round(float(nats[0]), 4)  # -log(1 / (2 / 4)) = -log 2
     -0.6931
     """
     checks.same_shape("logit_laplace", x=x, mean=mean, log_scale=log_scale)
     if not 0 <= epsilon < 0.5:
         raise ValueError(f"`epsilon` must be in [0, 0.5), got {epsilon}.")
+    fix = "divide grey levels 0 .. 255 by 255"
+    checks.floating("logit_laplace", f"{fix}, as .astype('float32')", x=x)
+    checks.floating("logit_laplace", mean=mean, log_scale=log_scale)
+    beyond = epsilon / (1 - 2 * epsilon)
+    checks.values("logit_laplace: x", x, -beyond, 1 + beyond, fix)
     x, mean, log_scale = map(at_least_float32, (x, mean, log_scale))
     u = map_pixels(x, epsilon=epsilon)
     log_u, log_rest = jnp.log(u), jnp.log1p(-u)
@@ -78,7 +85,7 @@ def logit_laplace_nats(
 
 
 def logit_laplace_nll(
-    x: jax.Array, mean: jax.Array, log_scale: jax.Array, *, epsilon: float = EPSILON
+    x: jax.Array, mean: jax.Array, *, log_scale: jax.Array, epsilon: float = EPSILON
 ) -> jax.Array:
     """Computes -log f(phi(x)) per example under independent logit-Laplace distributions.
 
@@ -92,13 +99,13 @@ def logit_laplace_nll(
       `[B]` nats, of any sign.
 
     Raises:
-      ValueError: the shapes differ, there is no batch axis, or `epsilon` is outside its range.
+      ValueError: as `logit_laplace_nats`, or there is no batch axis.
 
     Source: Ramesh et al. 2021, "Zero-Shot Text-to-Image Generation", appendix A.3, eq. 2.
 
     >>> zero = jnp.zeros((1, 3))
-    >>> round(float(logit_laplace_nll(zero + 0.5, zero, zero)[0]), 4)  # -3 log 2
+    >>> round(float(logit_laplace_nll(zero + 0.5, zero, log_scale=zero)[0]), 4)  # -3 log 2
     -2.0794
     """
     checks.batched("logit_laplace_nll", x=x)
-    return sum_event(logit_laplace_nats(x, mean, log_scale, epsilon=epsilon))
+    return sum_event(logit_laplace_nats(x, mean, log_scale=log_scale, epsilon=epsilon))

@@ -10,7 +10,7 @@ from genjax.losses.likelihood import at_least_float32, sum_event
 
 
 def gaussian_mixture_nats(
-    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+    x: jax.Array, *, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
     """Computes the negative log-density of mixtures of K Gaussians, elementwise.
 
@@ -30,8 +30,8 @@ def gaussian_mixture_nats(
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 3.
 
-    >>> zero = jnp.zeros((1, 2))
-    >>> round(float(gaussian_mixture_nats(jnp.zeros((1,)), zero, zero, zero)[0]), 4)
+    >>> same = dict.fromkeys(('logits', 'means', 'log_scales'), jnp.zeros((1, 2)))
+    >>> round(float(gaussian_mixture_nats(jnp.zeros((1,)), **same)[0]), 4)
     0.9189
     """
     scaled = _scaled("gaussian_mixture", x, logits, means, log_scales)
@@ -39,7 +39,7 @@ def gaussian_mixture_nats(
 
 
 def laplace_mixture_nats(
-    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+    x: jax.Array, *, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
     """Computes the negative log-density of mixtures of K Laplace distributions, elementwise.
 
@@ -60,8 +60,8 @@ def laplace_mixture_nats(
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 4.
 
-    >>> zero = jnp.zeros((1, 2))
-    >>> round(float(laplace_mixture_nats(jnp.zeros((1,)), zero, zero, zero)[0]), 4)  # log 2
+    >>> same = dict.fromkeys(('logits', 'means', 'log_scales'), jnp.zeros((1, 2)))
+    >>> round(float(laplace_mixture_nats(jnp.zeros((1,)), **same)[0]), 4)  # log 2
     0.6931
     """
     scaled = _scaled("laplace_mixture", x, logits, means, log_scales)
@@ -69,7 +69,7 @@ def laplace_mixture_nats(
 
 
 def gaussian_mixture_nll(
-    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+    x: jax.Array, *, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
     """Computes the negative log-density per example, entries from mixtures of Gaussians.
 
@@ -88,16 +88,16 @@ def gaussian_mixture_nll(
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 3.
 
-    >>> zero = jnp.zeros((1, 3, 2))
-    >>> round(float(gaussian_mixture_nll(jnp.zeros((1, 3)), zero, zero, zero)[0]), 4)
+    >>> same = dict.fromkeys(('logits', 'means', 'log_scales'), jnp.zeros((1, 3, 2)))
+    >>> round(float(gaussian_mixture_nll(jnp.zeros((1, 3)), **same)[0]), 4)
     2.7568
     """
     checks.batched("gaussian_mixture_nll", x=x)
-    return sum_event(gaussian_mixture_nats(x, logits, means, log_scales))
+    return sum_event(gaussian_mixture_nats(x, logits=logits, means=means, log_scales=log_scales))
 
 
 def laplace_mixture_nll(
-    x: jax.Array, logits: jax.Array, means: jax.Array, log_scales: jax.Array
+    x: jax.Array, *, logits: jax.Array, means: jax.Array, log_scales: jax.Array
 ) -> jax.Array:
     """Computes the negative log-density per example, entries from mixtures of Laplacians.
 
@@ -116,12 +116,12 @@ def laplace_mixture_nll(
     Source: Uria, Murray and Larochelle 2013, "RNADE: The real-valued neural autoregressive
     density-estimator", section 4.
 
-    >>> zero = jnp.zeros((1, 3, 2))
-    >>> round(float(laplace_mixture_nll(jnp.zeros((1, 3)), zero, zero, zero)[0]), 4)
+    >>> same = dict.fromkeys(('logits', 'means', 'log_scales'), jnp.zeros((1, 3, 2)))
+    >>> round(float(laplace_mixture_nll(jnp.zeros((1, 3)), **same)[0]), 4)
     2.0794
     """
     checks.batched("laplace_mixture_nll", x=x)
-    return sum_event(laplace_mixture_nats(x, logits, means, log_scales))
+    return sum_event(laplace_mixture_nats(x, logits=logits, means=means, log_scales=log_scales))
 
 
 def _scaled(
@@ -134,6 +134,7 @@ def _scaled(
             f"{where}: the parameters must have the shape of x and an axis of components, got x"
             f" {checks.describe(x)} and logits {checks.describe(logits)}."
         )
+    checks.floating(where, x=x, logits=logits, means=means, log_scales=log_scales)
     x, means, log_scales = map(at_least_float32, (x, means, log_scales))
     return (x[..., None] - means) * jnp.exp(-log_scales)
 

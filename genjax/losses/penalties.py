@@ -55,6 +55,7 @@ def gradient_penalty(
     checks.positive(target=target)
     checks.batched("gradient_penalty", real=real)
     checks.same_shape("gradient_penalty", real=real, fake=fake)
+    checks.floating("gradient_penalty", real=real, fake=fake, mix=mix)
     if jnp.shape(mix) != jnp.shape(real)[:1]:
         raise ValueError(
             f"gradient_penalty: mix must be one number per example, [{jnp.shape(real)[0]}], got"
@@ -87,6 +88,7 @@ def r1_penalty(discriminator: Discriminator, real: jax.Array) -> jax.Array:
     [2.0, 2.0]
     """
     checks.batched("r1_penalty", real=real)
+    checks.floating("r1_penalty", real=real)
     return 0.5 * sum_event(_gradient(discriminator, real) ** 2)
 
 
@@ -109,6 +111,7 @@ def r2_penalty(discriminator: Discriminator, fake: jax.Array) -> jax.Array:
     [2.0, 2.0]
     """
     checks.batched("r2_penalty", fake=fake)
+    checks.floating("r2_penalty", fake=fake)
     return 0.5 * sum_event(_gradient(discriminator, jax.lax.stop_gradient(fake)) ** 2)
 
 
@@ -130,6 +133,7 @@ def drift_penalty(real_logits: jax.Array) -> jax.Array:
     [9.0]
     """
     checks.batched("drift_penalty", real_logits=real_logits)
+    checks.floating("drift_penalty", real_logits=real_logits)
     return sum_event(at_least_float32(real_logits) ** 2)
 
 

@@ -46,6 +46,7 @@ def ssim(
     ([1.0], -0.826)
     """
     checks.same_shape("ssim", a=a, b=b)
+    checks.floating("ssim", "convert images to floats in [0, `data_range`]", a=a, b=b)
     checks.positive(sigma=sigma, data_range=data_range)
     if a.ndim != 4 or any(w > n for w, n in zip(window, a.shape[1:3], strict=True)):
         raise ValueError(

@@ -59,7 +59,7 @@ class Posterior(struct.PyTreeNode):
         return None
 
 
-class Gaussian(Posterior):
+class Gaussian(Posterior, kw_only=True):  # type: ignore[call-arg]
     """N(loc, L L^T) with L = diag(exp(log_std)) + lower.
 
     Source: Kingma and Welling 2019, "An Introduction to Variational Autoencoders", sections 2.5
@@ -84,10 +84,11 @@ class Gaussian(Posterior):
         """
         loc, log_std = outputs[..., :latent], 0.5 * outputs[..., latent : 2 * latent]
         if not full:
-            return cls(loc, log_std)
+            return cls(loc=loc, log_std=log_std)
         rows, columns = jnp.tril_indices(latent, -1)
         empty = jnp.zeros((outputs.shape[0], latent, latent), outputs.dtype)
-        return cls(loc, log_std, empty.at[:, rows, columns].set(outputs[:, 2 * latent :]))
+        lower = empty.at[:, rows, columns].set(outputs[:, 2 * latent :])
+        return cls(loc=loc, log_std=log_std, lower=lower)
 
     @property
     def cholesky(self) -> jax.Array:
@@ -132,14 +133,14 @@ class Gaussian(Posterior):
         if not isinstance(prior, StandardNormal):
             return None
         if self.lower is None:
-            return gaussian_kl(self.loc, self.log_std)
+            return gaussian_kl(self.loc, log_std=self.log_std)
         return gaussian_cholesky_kl(self.loc, self.cholesky)
 
     def kl_units(self, prior: Any) -> jax.Array | None:
         """Returns the divergence of each unit from a `StandardNormal`, `[..., Z]`."""
         if self.lower is not None or not isinstance(prior, StandardNormal):
             return None
-        return gaussian_kl(self.loc.ravel(), self.log_std.ravel()).reshape(self.loc.shape)
+        return gaussian_kl(self.loc.ravel(), log_std=self.log_std.ravel()).reshape(self.loc.shape)
 
     def product(self, other: "Gaussian") -> "Gaussian":
         """Returns the normalised product with another density, both diagonal.
@@ -150,7 +151,7 @@ class Gaussian(Posterior):
         """
         weight = jax.nn.sigmoid(2 * (other.log_std - self.log_std))
         log_std = -0.5 * jnp.logaddexp(-2 * self.log_std, -2 * other.log_std)
-        return Gaussian(weight * self.loc + (1 - weight) * other.loc, log_std)
+        return Gaussian(loc=weight * self.loc + (1 - weight) * other.loc, log_std=log_std)
 
 
 class Bernoulli(struct.PyTreeNode):
@@ -174,7 +175,7 @@ class Bernoulli(struct.PyTreeNode):
         return draw_values(self.logits, jax.random.uniform(key, self.logits.shape), 2)
 
 
-class Normal(struct.PyTreeNode):
+class Normal(struct.PyTreeNode, kw_only=True):  # type: ignore[call-arg]
     """Independent normal values with means `loc` and log standard deviations, `[B, ...]`."""
 
     loc: jax.Array
@@ -186,7 +187,7 @@ class Normal(struct.PyTreeNode):
         return jnp.stack([jnp.mean(x, axis=0), jnp.log(jnp.std(x, axis=0) + 1e-3)])
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        return -gaussian_nll(x, self.loc, self.log_std)
+        return -gaussian_nll(x, self.loc, log_std=self.log_std)
 
     def mean(self) -> jax.Array:
         return self.loc
@@ -195,7 +196,7 @@ class Normal(struct.PyTreeNode):
         return self.loc + jnp.exp(self.log_std) * jax.random.normal(key, self.loc.shape)
 
 
-class DiscretizedLogistic(struct.PyTreeNode):
+class DiscretizedLogistic(struct.PyTreeNode, kw_only=True):  # type: ignore[call-arg]
     """Independent integers 0 .. levels - 1 under discretized logistics.
 
     `loc` and `log_scale` `[B, ...]` are in units of [-1, 1], to which the levels are scaled.
@@ -211,7 +212,8 @@ class DiscretizedLogistic(struct.PyTreeNode):
         return (2 * jnp.mean(x, axis=0) / (levels - 1) - 1)[None]
 
     def log_prob(self, x: jax.Array) -> jax.Array:
-        return -discretized_logistic_nll(x, self.loc, self.log_scale, levels=self.levels)
+        scale = self.log_scale
+        return -discretized_logistic_nll(x, self.loc, log_scale=scale, levels=self.levels)
 
     def mean(self) -> jax.Array:
         inverse = jnp.exp(-self.log_scale)

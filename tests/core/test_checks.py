@@ -1,6 +1,7 @@
 """Input validation: rejected values, error messages and edge cases."""
 
 import dataclasses
+import errno
 import functools
 import math
 import re
@@ -237,7 +238,7 @@ def test_validate_accepts_values_in_range(fields):
             {"hidden": (3, 0)},
             "`hidden` must be a non-empty tuple, each entry a positive integer, got (3, 0).",
         ),
-        ({"restarts": [1]}, "`restarts` must be a tuple, each entry a positive integer, got [1]."),
+        ({"restarts": [0]}, "`restarts` must be a tuple, each entry a positive integer, got (0,)."),
         ({"size": (1,)}, "`size` must be a tuple of 2 entries: an integer, a number, got (1,)."),
         ({"sides": "up"}, "`sides` must be one of left, right or None, got 'up'."),
         (
@@ -272,3 +273,16 @@ def test_validate_checks_inherited_fields():
 
     with pytest.raises(ValueError, match="`size` must be a positive integer, got 0"):
         Derived(size=0)
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "the disk is full; free some space"),
+        (errno.EACCES, "permission denied; change its permissions"),
+        (errno.EEXIST, "a file is where a folder is needed"),
+    ],
+)
+def test_errors_of_the_system_name_the_path_and_the_fix(number, fix):
+    message = checks.error_message(OSError(number, "text of the system", "/runs/a"), "--n")
+    assert message.startswith(f"/runs/a: {fix}")

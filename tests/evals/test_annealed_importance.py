@@ -164,7 +164,7 @@ def test_anneals_to_a_prior_that_is_not_standard_normal():
 
     def prior(config, variables):
         def log_prob(z):
-            return -gaussian_nll(z, jnp.ones_like(z), jnp.full_like(z, np.log(0.5)))
+            return -gaussian_nll(z, jnp.ones_like(z), log_std=jnp.full_like(z, np.log(0.5)))
 
         return types.SimpleNamespace(event_shape=(3,), log_prob=log_prob)
 

@@ -222,7 +222,7 @@ def test_the_scale_of_a_pixel_has_a_lower_bound_and_a_gradient_near_it():
         return dvae._nll(config, maps, x)[0]
 
     for given, used in ((-40.0, -2.0), (-2.0, -2 + math.log(2)), (9.0, 9.0)):
-        want = logit_laplace_nll(x, zeros, jnp.full_like(zeros, used))[0]
+        want = logit_laplace_nll(x, zeros, log_scale=jnp.full_like(zeros, used))[0]
         np.testing.assert_allclose(nats(given), want, rtol=1e-5)
     assert abs(float(jax.grad(nats)(-4.0))) > 0.1
 

@@ -188,11 +188,14 @@ def test_draw_mixture_inverts_the_cumulative_distribution():
     x = np.asarray(pixelcnn_pp.draw_mixture(tuple(four), noise[:, None], 11))[0, 0]
     from genjax.losses import logistic_mixture_nats
 
+    names = ("logits", "means", "log_scales", "coefficients")
     for c in range(3):
         every = np.tile(x[None], (11, 1, 1))
         every[:, :, c] = np.arange(11)[:, None]
-        many = [jnp.broadcast_to(p, (11, *p.shape[1:])) for p in parts]
-        nats = logistic_mixture_nats(jnp.asarray(every), *many, levels=11)
+        many = {
+            n: jnp.broadcast_to(p, (11, *p.shape[1:])) for n, p in zip(names, parts, strict=True)
+        }
+        nats = logistic_mixture_nats(jnp.asarray(every), **many, levels=11)
         below = np.exp(-np.asarray(nats[:, :, c], np.float64)).cumsum(axis=0)
         expected = (np.asarray(noise)[0, :, c][None] >= below[:-1]).sum(axis=0)
         np.testing.assert_array_equal(x[:, c], expected)

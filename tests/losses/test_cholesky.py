@@ -50,11 +50,13 @@ def test_diagonal_factor_equals_the_diagonal_gaussian():
     factor = jax.vmap(jnp.diag)(jnp.exp(log_std))
     np.testing.assert_allclose(
         losses.gaussian_cholesky_nll(x, mean, factor),
-        losses.gaussian_nll(x, mean, log_std),
+        losses.gaussian_nll(x, mean, log_std=log_std),
         rtol=1e-5,
     )
     np.testing.assert_allclose(
-        losses.gaussian_cholesky_kl(mean, factor), losses.gaussian_kl(mean, log_std), rtol=1e-5
+        losses.gaussian_cholesky_kl(mean, factor),
+        losses.gaussian_kl(mean, log_std=log_std),
+        rtol=1e-5,
     )
 
 

@@ -28,8 +28,8 @@ def test_formulas_in_float64():
     with jax.enable_x64(True):
         got = (
             categorical_information(jnp.asarray(logits), jnp.asarray(codes)),
-            gaussian_information(*map(jnp.asarray, (mean, log_std, c))),
-            uniform_information(*map(jnp.asarray, (mean, log_std, c)), low=-2.0, high=3.0),
+            gaussian_information(mean, log_std=log_std, codes=c),
+            uniform_information(mean, log_std=log_std, codes=c, low=-2.0, high=3.0),
         )
     want = (
         (log_q + math.log(K)).sum(1),
@@ -77,7 +77,7 @@ def test_bound_of_a_gaussian_channel_is_its_capacity():
     c = rng.normal(size=(n, 1))
     x = c + s * rng.normal(size=(n, 1))
     width = np.full((n, 1), 0.5 * math.log(s**2 / (1 + s**2)))
-    each = np.asarray(gaussian_information(*map(jnp.asarray, (x / (1 + s**2), width, c))))
+    each = np.asarray(gaussian_information(x / (1 + s**2), log_std=width, codes=c))
     error = each.std() / math.sqrt(n)
     assert abs(each.mean(dtype=np.float64) - 0.5 * math.log(1 + 1 / s**2)) < 5 * error
 
@@ -119,12 +119,13 @@ def test_extreme_parameters_have_the_value_and_gradients_of_float64(bound, mean,
 
 
 def test_rejects_invalid_arguments():
+    column = jnp.zeros((2, 1))
     with pytest.raises(ValueError, match="labels must be integers"):
         categorical_information(jnp.zeros((2, K)), jnp.zeros(2))
     with pytest.raises(ValueError, match="the arguments must have the same shape"):
-        gaussian_information(jnp.zeros((2, 1)), jnp.zeros((2, 1)), jnp.zeros(2))
+        gaussian_information(column, log_std=column, codes=jnp.zeros(2))
     with pytest.raises(ValueError, match="`high_minus_low` must be positive"):
-        uniform_information(*[jnp.zeros((2, 1))] * 3, low=1.0, high=1.0)
+        uniform_information(column, log_std=column, codes=column, low=1.0, high=1.0)
 
 
 def test_information_by_kind_of_code():

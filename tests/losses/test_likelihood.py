@@ -97,7 +97,7 @@ def test_gaussian_nll_equals_scipy():
     x, mean, log_std = rng.normal(size=(3, *SHAPE))
     want = -scipy.stats.norm.logpdf(x, mean, np.exp(log_std)).sum(axis=(1, 2))
     with jax.enable_x64(True):
-        got = losses.gaussian_nll(*map(jnp.asarray, (x, mean, log_std)))
+        got = losses.gaussian_nll(x, mean, log_std=log_std)
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
@@ -109,10 +109,12 @@ def test_golden_values():
     assert float(nats[0]) == pytest.approx(2.40760596, rel=1e-6)
     # (1 - 0)^2 / (2 * 2^2) + log 2 + log(2 pi) / 2
     # At the mean, also where the standard deviation underflows float32.
-    nats, slope = jax.value_and_grad(lambda s: losses.gaussian_nll(one, one, s)[0])(-100 * one)
+    nats, slope = jax.value_and_grad(lambda s: losses.gaussian_nll(one, one, log_std=s)[0])(
+        -100 * one
+    )
     assert float(nats) == pytest.approx(one.size * (-100 + 0.5 * math.log(2 * math.pi)))
     np.testing.assert_allclose(slope, 1)
-    nats = losses.gaussian_nll(one, 0 * one, math.log(2) * one)
+    nats = losses.gaussian_nll(one, 0 * one, log_std=math.log(2) * one)
     assert float(nats[0]) == pytest.approx(1.73708571, rel=1e-6)
 
 
@@ -192,9 +194,9 @@ def test_a_sum_over_many_pixels_is_precise_for_bfloat16():
         (lambda z: losses.bernoulli_nats(z(2, 3), z(3)), "broadcast them first"),
         (lambda z: losses.bernoulli_nll(z(2, 3), z(2)), "same shape, got logits"),
         (lambda z: losses.bernoulli_nll(z(), z()), r"logits needs a leading batch axis.*logits\["),
-        (lambda z: losses.gaussian_nll(z(), z(), z()), "x needs a leading batch axis"),
-        (lambda z: losses.gaussian_nll(z(2, 3), z(2, 3), z(3)), "same shape, got x"),
-        (lambda z: losses.gaussian_nll(z(2, 3), z(2, 1), z(2, 3)), r"mean float32\[2, 1\]"),
+        (lambda z: losses.gaussian_nll(z(), z(), log_std=z()), "x needs a leading batch axis"),
+        (lambda z: losses.gaussian_nll(z(2, 3), z(2, 3), log_std=z(3)), "same shape, got x"),
+        (lambda z: losses.gaussian_nll(z(2, 3), z(2, 1), log_std=z(2, 3)), r"mean float32\[2, 1\]"),
         (lambda z: losses.categorical_nll(z(2, 3), z(2)), r"integers, got float32\[2\]; cast"),
         (lambda z: losses.categorical_nll(z(2, 3), z(2) > 0), "integers, got bool"),
         (
@@ -216,7 +218,7 @@ def test_rejects_invalid_arguments(call, message):
 
 def test_rejects_a_scalar_beside_an_array():
     with pytest.raises(ValueError, match="same shape"):
-        losses.gaussian_nll(jnp.zeros((2, 3)), 0.0, 0.0)
+        losses.gaussian_nll(jnp.zeros((2, 3)), 0.0, log_std=0.0)
 
 
 def test_arguments_are_checked_inside_jit():

@@ -9,7 +9,12 @@ import scipy.stats
 
 from genjax.losses import discretized_logistic_nats, discretized_logistic_nll
 
-nats_of = jax.jit(discretized_logistic_nats, static_argnames="levels")
+
+def nats(x, mean, log_scale, levels=256):
+    return discretized_logistic_nats(x, mean, log_scale=log_scale, levels=levels)
+
+
+nats_of = jax.jit(nats, static_argnames="levels")
 
 
 def edges(levels):
@@ -43,9 +48,9 @@ def test_probabilities_of_all_levels_sum_to_one(levels):
     x = np.broadcast_to(np.arange(levels)[:, None], shape)
     mean = jnp.asarray(np.broadcast_to(means.reshape(1, -1), shape), jnp.float32)
     log_scale = jnp.asarray(np.broadcast_to(scales.reshape(1, -1), shape), jnp.float32)
-    nats = nats_of(jnp.asarray(x, jnp.float32), mean, log_scale, levels=levels)
-    assert float(nats.min()) >= 0
-    np.testing.assert_allclose(np.exp(-np.asarray(nats, np.float64)).sum(axis=0), 1, rtol=1e-4)
+    each = nats_of(jnp.asarray(x, jnp.float32), mean, log_scale, levels=levels)
+    assert float(each.min()) >= 0
+    np.testing.assert_allclose(np.exp(-np.asarray(each, np.float64)).sum(axis=0), 1, rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -56,10 +61,10 @@ def test_is_linear_with_a_gradient_in_the_tails(side):
     centre = 200 / 255 - 1
     mean = jnp.array([centre + side * distance], jnp.float32)
 
-    def nats(mean, log_scale):
-        return discretized_logistic_nats(x, mean, log_scale).sum()
+    def total(mean, log_scale):
+        return nats(x, mean, log_scale).sum()
 
-    value, (d_mean, d_scale) = jax.value_and_grad(nats, (0, 1))(mean, jnp.full((1,), -4.0))
+    value, (d_mean, d_scale) = jax.value_and_grad(total, (0, 1))(mean, jnp.full((1,), -4.0))
     width = 2 / 255 / scale
     # exp(-near) - exp(-far) of the two edges: near - log(1 - exp(-width)).
     want = (distance - 1 / 255) / scale - np.log(-np.expm1(-width))
@@ -75,9 +80,9 @@ def test_is_linear_with_a_gradient_in_the_tails(side):
 @pytest.mark.parametrize("mean", [-1e3, -1.0, 0.0, 1e3])
 def test_values_and_gradients_are_finite_at_the_extremes(level, mean, log_scale):
     x = jnp.array([float(level)])
-    value, grads = jax.value_and_grad(
-        lambda m, s: discretized_logistic_nats(x, m, s).sum(), (0, 1)
-    )(jnp.array([mean]), jnp.array([log_scale]))
+    value, grads = jax.value_and_grad(lambda m, s: nats(x, m, s).sum(), (0, 1))(
+        jnp.array([mean]), jnp.array([log_scale])
+    )
     assert np.isfinite(value)
     assert value >= 0
     assert all(np.isfinite(g).all() for g in grads)
@@ -85,9 +90,9 @@ def test_values_and_gradients_are_finite_at_the_extremes(level, mean, log_scale)
 
 def test_a_large_scale_is_uniform_in_the_centre():
     """1 - exp(-width) would be 0 for a width of 1e-30."""
-    value, slope = jax.value_and_grad(
-        lambda s: discretized_logistic_nats(jnp.array([100.0]), jnp.zeros(1), s).sum()
-    )(jnp.full((1,), 60.0))
+    value, slope = jax.value_and_grad(lambda s: nats(jnp.array([100.0]), jnp.zeros(1), s).sum())(
+        jnp.full((1,), 60.0)
+    )
     assert float(value) == pytest.approx(60 + np.log(4) - np.log(2 / 255), rel=1e-6)
     assert float(slope[0]) == pytest.approx(1.0, rel=1e-5)
 
@@ -101,7 +106,7 @@ def test_series_and_closed_form_agree_at_their_boundary():
     low, high = (e[100] for e in edges(256))
     got = nats_of(x, mean, log_scale)
     np.testing.assert_allclose(got, -np.log(law.cdf(high) - law.cdf(low)), rtol=3e-6)
-    slope = jax.grad(lambda s: discretized_logistic_nats(x, mean, s).sum())(log_scale)
+    slope = jax.grad(lambda s: nats(x, mean, s).sum())(log_scale)
     assert np.abs(np.diff(np.asarray(slope))).max() < 1e-3
 
 
@@ -110,19 +115,17 @@ def test_gradients_to_second_order():
     x = jnp.asarray([0.0, 3.0, 128.0, 254.0, 255.0])
     with jax.enable_x64(True):
         args = (jnp.asarray(rng.normal(size=5)), jnp.asarray(rng.normal(size=5) - 2))
-        jax.test_util.check_grads(
-            jax.jit(lambda m, s: discretized_logistic_nats(x, m, s)), args, 2, ("fwd", "rev")
-        )
+        jax.test_util.check_grads(jax.jit(lambda m, s: nats(x, m, s)), args, 2, ("fwd", "rev"))
 
 
 def test_uint8_and_float_levels_are_equal_and_pixels_are_summed():
     rng = np.random.default_rng(1)
     x = rng.integers(0, 256, size=(4, 2, 3)).astype(np.uint8)
     mean, log_scale = jnp.asarray(rng.normal(size=(2, 4, 2, 3)), jnp.float32)
-    nats = nats_of(jnp.asarray(x, jnp.float32), mean, log_scale)
-    np.testing.assert_array_equal(nats_of(x, mean, log_scale), nats)
-    total = discretized_logistic_nll(x, mean, log_scale)
-    np.testing.assert_allclose(total, np.asarray(nats).sum(axis=(1, 2)), rtol=1e-6)
+    each = nats_of(jnp.asarray(x, jnp.float32), mean, log_scale)
+    np.testing.assert_array_equal(nats_of(x, mean, log_scale), each)
+    total = discretized_logistic_nll(x, mean, log_scale=log_scale)
+    np.testing.assert_allclose(total, np.asarray(each).sum(axis=(1, 2)), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -134,5 +137,6 @@ def test_uint8_and_float_levels_are_equal_and_pixels_are_summed():
     ],
 )
 def test_rejects_invalid_arguments(shapes, levels, message):
+    x, mean, scale = (np.zeros(s, np.float32) for s in shapes)
     with pytest.raises(ValueError, match=message):
-        discretized_logistic_nll(*(np.zeros(s, np.float32) for s in shapes), levels=levels)
+        discretized_logistic_nll(x, mean, log_scale=scale, levels=levels)

@@ -11,6 +11,11 @@ from genjax.losses import logistic_mixture_nats, moved_means
 K = 3
 
 
+def nats_of(x, logits, means, log_scales, coefficients, **options):
+    given = dict(logits=logits, means=means, log_scales=log_scales, coefficients=coefficients)
+    return logistic_mixture_nats(x, **given, **options)
+
+
 def parts(seed, *lead, channels=3, spread=1.0):
     rng = np.random.default_rng(seed)
     pairs = channels * (channels - 1) // 2
@@ -52,7 +57,7 @@ def test_equals_the_papers_equations(levels):
     given = list(parts(1, 40, spread=0.3))
     given[2] = np.maximum(given[2], -3)  # wide enough for a difference of sigmoids in float64
     want = [by_hand(x[i], *(a[i] for a in given), levels) for i in range(40)]
-    nats = logistic_mixture_nats(jnp.asarray(x, jnp.float32), *as_float32(given), levels=levels)
+    nats = nats_of(jnp.asarray(x, jnp.float32), *as_float32(given), levels=levels)
     assert nats.shape == (40, 3)
     np.testing.assert_allclose(-nats.sum(axis=1), want, rtol=1e-4)
 
@@ -64,7 +69,7 @@ def test_each_channel_sums_to_one_over_256_levels_given_those_before():
         x = np.zeros((256, 3))
         x[:, :c], x[:, c] = before, np.arange(256)
         many = [jnp.broadcast_to(a, (256, *a.shape[1:])) for a in given]
-        nats = logistic_mixture_nats(jnp.asarray(x, jnp.float32), *many)
+        nats = nats_of(jnp.asarray(x, jnp.float32), *many)
         assert np.exp(-np.asarray(nats[:, c], np.float64)).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -74,7 +79,7 @@ def test_channels_share_the_component():
     means = jnp.array([[[-0.5, 0.5], [-0.5, 0.5]]])
     scales, none = jnp.full((1, 2, 2), -6.0), jnp.zeros((1, 1, 2))
     x = jnp.array([[64.0, 64.0]])
-    nats = np.asarray(logistic_mixture_nats(x, logits, means, scales, none))[0]
+    nats = np.asarray(nats_of(x, logits, means, scales, none))[0]
     assert nats[0] - nats[1] == pytest.approx(np.log(2), abs=1e-3)
 
 
@@ -89,7 +94,7 @@ def test_far_tails_are_finite_with_a_gradient():
     means, scales = jnp.full((1, 3, K), 1e4), jnp.full((1, 3, K), -7.0)
 
     def total(means):
-        return logistic_mixture_nats(x, logits, means, scales, coefficients).sum()
+        return nats_of(x, logits, means, scales, coefficients).sum()
 
     value, gradient = jax.value_and_grad(total)(means)
     assert np.isfinite(value)
@@ -100,6 +105,6 @@ def test_far_tails_are_finite_with_a_gradient():
 def test_rejects_other_shapes():
     good = as_float32(parts(4, 5))
     with pytest.raises(ValueError, match=r"coefficients must be \[5, 3, 3\]"):
-        logistic_mixture_nats(jnp.zeros((5, 3)), *good[:3], good[3][:, :2])
+        nats_of(jnp.zeros((5, 3)), *good[:3], good[3][:, :2])
     with pytest.raises(ValueError, match=r"means must be \[5, 2, 3\]"):
-        logistic_mixture_nats(jnp.zeros((5, 2)), *good)
+        nats_of(jnp.zeros((5, 2)), *good)

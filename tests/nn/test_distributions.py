@@ -18,6 +18,10 @@ from genjax.nn import (
 LATENT, BATCH, SAMPLES = 3, 2, 4
 
 
+def logistic(loc, log_scale):
+    return DiscretizedLogistic(loc=loc, log_scale=log_scale, levels=LEVELS)
+
+
 def numbers(full):
     size = Gaussian.num_outputs(LATENT, full)
     assert size == (9 if full else 6)
@@ -78,7 +82,10 @@ def test_the_standard_density_is_that_of_scipy():
 def test_product_is_the_product_of_two_gaussians():
     h = np.linspace(-3, 3, 7)
     for one, other in (((0.5, -0.3), (-1.0, 0.8)), ((2.0, 0.0), (2.5, -2.0))):
-        as_arrays = [Gaussian(*(jnp.full((1, 1), v) for v in pair)) for pair in (one, other)]
+        as_arrays = [
+            Gaussian(loc=jnp.full((1, 1), pair[0]), log_std=jnp.full((1, 1), pair[1]))
+            for pair in (one, other)
+        ]
         merged = as_arrays[0].product(as_arrays[1])
         mean, log_std = float(merged.loc[0, 0]), float(merged.log_std[0, 0])
         both = sum(scipy.stats.norm.logpdf(h, m, np.exp(s)) for m, s in (one, other))
@@ -86,10 +93,10 @@ def test_product_is_the_product_of_two_gaussians():
         assert np.ptp(ratio) < 1e-4  # the product, up to a constant
     # What is known by far more surely is what is left, and nothing overflows.
     wide = jnp.full((1, 1), 60.0)
-    sure = Gaussian(jnp.full((1, 1), 3.0), jnp.full((1, 1), -60.0))
+    sure = Gaussian(loc=jnp.full((1, 1), 3.0), log_std=jnp.full((1, 1), -60.0))
 
     def total(log_std):
-        merged = Gaussian(wide, log_std).product(sure)
+        merged = Gaussian(loc=wide, log_std=log_std).product(sure)
         return (merged.loc + merged.log_std).sum()
 
     assert float(total(wide)) == pytest.approx(-57)
@@ -106,20 +113,20 @@ def probabilities():
     for level in range(LEVELS):
         x = jnp.full((1, 1), float(level))
         entries = [tuple(p[:, i : i + 1] for p in LOGISTIC) for i in range(4)]
-        out.append([float(DiscretizedLogistic(*p, LEVELS).log_prob(x)[0]) for p in entries])
+        out.append([float(logistic(*p).log_prob(x)[0]) for p in entries])
     return np.exp(np.asarray(out))
 
 
 def test_the_mean_of_levels_is_the_sum_over_them():
     want = (np.arange(LEVELS)[:, None] * probabilities()).sum(0)
-    got = DiscretizedLogistic(*LOGISTIC, LEVELS).mean()
+    got = logistic(*LOGISTIC).mean()
     np.testing.assert_allclose(got[0], want, rtol=1e-4)
 
 
 def test_samples_of_levels_have_the_probabilities_of_the_density():
     n = 20_000
     many = tuple(jnp.broadcast_to(p, (n, 4)) for p in LOGISTIC)
-    draw = jax.jit(lambda key: DiscretizedLogistic(*many, LEVELS).sample(key))
+    draw = jax.jit(lambda key: logistic(*many).sample(key))
     x = np.asarray(draw(jax.random.key(0))).astype(int)
     expected = probabilities()
     for i in range(4):
@@ -135,11 +142,11 @@ def test_samples_of_levels_have_the_probabilities_of_the_density():
 def test_samples_of_a_gaussian_have_its_moments():
     n = 20_000
     mean, log_std = jnp.full((n, 1), 0.7), jnp.full((n, 1), -0.5)
-    x = np.asarray(Normal(mean, log_std).sample(jax.random.key(1)))
+    x = np.asarray(Normal(loc=mean, log_std=log_std).sample(jax.random.key(1)))
     std = np.exp(-0.5)
     assert x.mean() == pytest.approx(0.7, abs=5 * std / np.sqrt(n))
     assert x.std() == pytest.approx(std, abs=5 * std / np.sqrt(2 * n))
-    np.testing.assert_array_equal(Normal(mean, log_std).mean(), mean)
+    np.testing.assert_array_equal(Normal(loc=mean, log_std=log_std).mean(), mean)
 
 
 def test_biases_of_the_data_give_back_its_means():

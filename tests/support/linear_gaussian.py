@@ -70,7 +70,7 @@ def likelihood(config, variables, z, label=None):
     p = variables["params"]
     label = jnp.zeros(len(z), jnp.int32) if label is None else label
     mean = z @ p["W"] + p["b"][label]
-    return Normal(mean, jnp.full_like(mean, np.log(config.noise)))
+    return Normal(loc=mean, log_std=jnp.full_like(mean, np.log(config.noise)))
 
 
 def encode(config, variables, x, label=None):
@@ -81,4 +81,5 @@ def encode(config, variables, x, label=None):
 
 def posterior(config, variables, x, label=None):
     mean = encode(config, variables, x, label)
-    return Gaussian(mean, jnp.broadcast_to(variables["params"]["log_std"][None], mean.shape))
+    log_std = jnp.broadcast_to(variables["params"]["log_std"][None], mean.shape)
+    return Gaussian(loc=mean, log_std=log_std)

@@ -289,6 +289,7 @@ def sample(
       ValueError: text or an option is invalid, or there is no text and the model has no null
         captions.
     """
+    checks.sampling(Config, config, variables, key)
     count = checks.sample_count(n)
     text = _given_or_null(config, text, count)
     if len(text) != count:

@@ -33,6 +33,7 @@ from genjax.core.protocols import LossFn
 from genjax.families.dcgan.r3gan import EXPANSION, R3GanDown, R3GanUp
 from genjax.families.dcgan.residual import ResidualDown, ResidualUp
 from genjax.nn import DownStack, UpStack, one_hot_condition, random_label
+from genjax.nn.sizes import check_smallest_map
 from genjax.nn.strided import apply_layer
 
 POOLED = 4  # side of the features' maps: section 5.1 of the paper
@@ -52,8 +53,9 @@ class Config:
     """Kind of both networks: the paper's, WGAN-GP's and SNGAN's, or R3GAN's."""
     generator_widths: tuple[PositiveInt, ...] = ()
     """Channels of the generator's maps, smallest map first. () doubles from 128, up to 1024, as
-    often as `shape` can be halved down to 4x4: 1024, 512, 256, 128 at 64x64, and 256, 128 at 28x28,
-    where 7x7 is the smallest map. r3gan's last stage does not resize, so it has one more."""
+    often as the shorter side of `shape` can be halved, rounded up, and is 4 to 7 in the end: 1024,
+    512, 256, 128 at 64x64; 256, 128 at 28x28, where 7x7 is the smallest map; 512, 256, 128 at
+    50x50. r3gan's last stage does not resize, so it has one more."""
     discriminator_widths: tuple[PositiveInt, ...] = ()
     """Channels of the discriminator's maps, largest map first; () reverses the generator's."""
     generator_dense: tuple[PositiveInt, ...] = ()
@@ -79,7 +81,7 @@ class Config:
     def __post_init__(self) -> None:
         checks.validate(self)
         if len(self.shape) != 3:
-            raise ValueError(f"`shape` must be (H, W, C), got {self.shape}.")
+            raise ValueError(checks.no_image_shape(self.shape))
         if self.network == "residual" and self.discriminator_norm == "batch":
             raise ValueError(
                 "the residual discriminator has no batch normalisation, which gradient penalties"
@@ -90,6 +92,8 @@ class Config:
                 "the r3gan network has no normalisation; set discriminator_norm to none."
             )
         check_gradient_penalties(self.objective, self.discriminator_norm)
+        if self.network != "r3gan":
+            check_smallest_map(self.shape, generator_widths(self), "generator_widths", "smallest")
         strided = ("generator_dense", "discriminator_dense", "kernel", "generator_norm")
         for name, network in (dict.fromkeys(strided, "strided") | {"group": "r3gan"}).items():
             default = Config.__dataclass_fields__[name].default
@@ -133,8 +137,8 @@ def generator_widths(config: Config) -> tuple[int, ...]:
     if config.generator_widths:
         return config.generator_widths
     times, side = int(config.network == "r3gan"), min(config.shape[:2])
-    while side % 2 == 0 and side >= 2 * POOLED:
-        times, side = times + 1, side // 2
+    while side >= 2 * POOLED:
+        times, side = times + 1, -(-side // 2)
     return tuple(min(128 * 2**i, 1024) for i in reversed(range(max(times, 1))))
 
 
@@ -263,6 +267,7 @@ def sample(
 
     With classes, given `label` `[n]`, or labels drawn uniformly without it.
     """
+    checks.sampling(Config, config, variables, key)
     count = checks.sample_count(n)
     noise_key, label_key = jax.random.split(key)
     label = random_label("dcgan", config.classes, label, label_key, count)

@@ -284,6 +284,7 @@ def log_likelihood(
 
 def sample(config: Config, variables: Variables, key: jax.Array, n: int | None = None) -> jax.Array:
     """Decodes tokens drawn uniformly: float32 `[n, *shape]` in [0, 1]; one image without `n`."""
+    checks.sampling(Config, config, variables, key)
     shape = (checks.sample_count(n), *token_grid(config))
     tokens = jax.random.randint(key, shape, 0, codebook_size(config))
     x = decode_tokens(config, variables, tokens)
@@ -379,11 +380,11 @@ def _nll(config: Config, maps: jax.Array, x: jax.Array) -> jax.Array:
         # The decoder's maps are of x; phi narrows it, so the density of phi(x) is higher.
         log_std = jnp.full_like(maps, math.log(config.scale))
         stretch = math.log(1 - 2 * EPSILON) * math.prod(config.shape)
-        return gaussian_nll(x, maps, log_std) + stretch
+        return gaussian_nll(x, maps, log_std=log_std) + stretch
     location, log_scale = jnp.split(maps, 2, axis=-1)
     if config.min_log_scale is not None:
         log_scale = config.min_log_scale + jax.nn.softplus(log_scale - config.min_log_scale)
-    return logit_laplace_nll(x, location, log_scale)
+    return logit_laplace_nll(x, location, log_scale=log_scale)
 
 
 def _image(config: Config, maps: jax.Array) -> jax.Array:

@@ -295,6 +295,7 @@ def sample(
     Raises:
       ValueError: the texts have the wrong shape or dtype, or there are not n.
     """
+    checks.sampling(Config, config, variables, key)
     count = checks.sample_count(n)
     check_text("gan_cls", text, config.embedding.text_length)
     if len(text) != count:

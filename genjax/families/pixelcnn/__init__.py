@@ -25,7 +25,7 @@ from genjax.core.autoregressive import (
 )
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch
+from genjax.core.batches import check_batch, check_density
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelcnn.stacks import Gated, Masked
 from genjax.losses import sum_event
@@ -106,6 +106,7 @@ def logits(config: Config, variables: Variables, x: jax.Array, label: Any = None
 
 def log_prob(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes log p(x), or log p(x | label), `[B]` nats."""
+    check_density(Config, config, variables, x, config.levels)
     return -sum_event(conditional_nats(logits(config, variables, x, label), x))
 
 

@@ -24,7 +24,7 @@ from genjax.core import draw_images, draw_noise, image_samplers, nan_unless_leve
 from genjax.core.autoregressive import KnownValues, check_image_shape
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch
+from genjax.core.batches import check_batch, check_density
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelcnn_pp.streams import PixelCNNPP
 from genjax.losses import (
@@ -154,13 +154,15 @@ def log_conditionals(
 
 
 def _nats(config: Config, x: jax.Array, parts: tuple[jax.Array, ...]) -> jax.Array:
-    return nan_unless_level(
-        logistic_mixture_nats(x, *parts, levels=config.levels), x, config.levels
-    )
+    names = ("logits", "means", "log_scales", "coefficients")
+    given = dict(zip(names, parts, strict=True))
+    nats = logistic_mixture_nats(x, **given, levels=config.levels)
+    return nan_unless_level(nats, x, config.levels)
 
 
 def log_prob(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes log p(x), or log p(x | label), `[B]` nats."""
+    check_density(Config, config, variables, x, config.levels)
     return sum_event(log_conditionals(config, variables, x, label))
 
 
@@ -207,7 +209,7 @@ def draw_mixture(
         # Posterior of the component given this channel.
         whole = jnp.broadcast_to(value[..., None], mean.shape)
         log_weights = log_weights - discretized_logistic_nats(
-            whole, mean, log_scales[..., c, :], levels=levels
+            whole, mean, log_scale=log_scales[..., c, :], levels=levels
         )
     return x
 

@@ -29,7 +29,7 @@ from genjax.core.autoregressive import (
 )
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
-from genjax.core.batches import check_batch
+from genjax.core.batches import check_batch, check_density
 from genjax.core.protocols import Batch, LossOutput, Traits, Variables
 from genjax.families.pixelrnn.stacked_lstm import PixelRNN
 from genjax.losses import sum_event
@@ -220,6 +220,7 @@ def log_conditionals(
 
 def log_prob(config: Config, variables: Variables, x: jax.Array, label: Any = None) -> jax.Array:
     """Computes log p(x) or log p(x | label), multi-scale log p(small, x), `[B]` nats."""
+    check_density(Config, config, variables, x, config.levels)
     return sum_event(log_conditionals(config, variables, x, label))
 
 

@@ -191,6 +191,7 @@ def sample(
 
     With classes, given `label` `[n]`, or labels drawn uniformly without it.
     """
+    checks.sampling(Config, config, variables, key)
     count = checks.sample_count(n)
     noise_key, label_key = jax.random.split(key)
     label = random_label(config.FAMILY, config.classes, label, label_key, count)

@@ -89,7 +89,7 @@ class Config:
         checks.validate(self)
         check_gradient_penalties(self.objective, self.discriminator_norm)
         if len(self.shape) != 3:
-            raise ValueError(f"`shape` must be (H, W, C), got {self.shape}.")
+            raise ValueError(checks.no_image_shape(self.shape))
         height, width, _ = self.shape
         if height != width or not _is_side(height):
             raise ValueError(

@@ -212,6 +212,7 @@ def sample(
 
     With classes and no label, the samples cycle through the classes.
     """
+    checks.sampling(Config, config, variables, key)
     count = checks.sample_count(n)
     latent_key, pixel_key = jax.random.split(key)
     if config.classes and label is None:

@@ -140,5 +140,5 @@ def likelihood(
     scale = heads[1] if len(heads) == 2 else jnp.broadcast_to(params["log_scale"], loc.shape)
     log_scale = config.min_log_scale + jax.nn.softplus(scale - config.min_log_scale)
     if config.likelihood == "gaussian":
-        return Normal(loc, log_scale)
-    return DiscretizedLogistic(loc, log_scale, config.levels)
+        return Normal(loc=loc, log_std=log_scale)
+    return DiscretizedLogistic(loc=loc, log_scale=log_scale, levels=config.levels)
