@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import sys
@@ -418,7 +419,10 @@ def parse(
     options_class = dataclasses.make_dataclass("Options", fields, kw_only=True, frozen=True)
     options_class.__doc__ = doc
     prog = f"genjax {command} {chosen}" if command else None
-    options = cli_options.parse(options_class, doc, argv, prog)
+    try:
+        options = cli_options.parse(options_class, doc, argv, prog)
+    except ValueError as error:
+        raise ValueError(with_owners(str(error), base.family)) from None
     optimizer = getattr(options, "optimizer", None)
     if isinstance(base.optimizer, dict):
         optimizer = {name: getattr(optimizer, name) for name in base.optimizer}
@@ -442,6 +446,25 @@ def parse(
         seed=options.seed,
     )
     return options, smoke(run, cli_options.given_options(argv)) if options.smoke else run
+
+
+def with_owners(message: str, family: str) -> str:
+    """Adds to the error of an unknown option the families that have it, if others do."""
+    unknown = re.match(r"there is no option --([a-z0-9-]+);", message)
+    if unknown is None or "did you mean" in message:
+        return message
+    name = unknown[1].replace("-", "_")
+    owners = [
+        other
+        for other in families.FAMILIES
+        if name in families.get(other).Config.__dataclass_fields__
+    ]
+    if not owners:
+        return message
+    return (
+        f"there is no option --{unknown[1]} of {family}; it is one of {', '.join(owners)}. Leave it"
+        f" out, or choose another family."
+    )
 
 
 def _model_options(run: Run) -> tuple[str, Any, Any]:

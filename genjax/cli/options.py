@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import ctypes
+import dataclasses
 import difflib
 import functools
 import io
@@ -19,6 +20,45 @@ from typing import Any, NoReturn
 import jax
 
 from genjax import checks
+
+SYNONYMS = {
+    "lr": "learning-rate",
+    "rate": "learning-rate",
+    "wd": "weight-decay",
+    "bs": "batch-size",
+    "batch": "batch-size",
+    **dict.fromkeys(("epochs", "num-epochs", "iterations", "iters", "max-steps"), "steps"),
+    **dict.fromkeys(("out", "out-dir", "output", "output-dir", "outdir", "log-dir"), "workdir"),
+    **dict.fromkeys(("dataset", "data-path", "dataroot", "input"), "data"),
+    **dict.fromkeys(("image-size", "img-size", "size", "resolution"), "shape"),
+    **dict.fromkeys(("latent-dim", "z-dim", "nz"), "latent"),
+    **dict.fromkeys(("hidden-size", "hidden-dim", "hidden-units"), "hidden"),
+}
+"""Names of options in other programs, and here."""
+
+
+def nearest_options(option: str, known: list[str]) -> list[str]:
+    """Returns the known options that are meant by an unknown one: several where networks have one
+    each; [] if none is near.
+
+    >>> nearest_options("--lr", ["--floor", "--learning-rate"])
+    ['--learning-rate']
+    >>> nearest_options("--step", ["--steps", "--seed"])
+    ['--steps']
+    """
+    name = option.removeprefix("--")
+    prefix, dot, last = name.rpartition(".")
+    name = prefix + dot + SYNONYMS.get(last, last)
+    same = [k for k in known if k == f"--{name}"]
+    same = same or [k for k in known if k.rpartition(".")[2] == SYNONYMS.get(last, last)]
+    return same or difflib.get_close_matches(f"--{name}", known, 1, 0.75)
+
+
+def unknown_option(option: str, known: list[str]) -> str:
+    """Returns the error message for an option that does not exist."""
+    near = " or ".join(nearest_options(option, known))
+    hint = f"; did you mean {near}?" if near else ";"
+    return f"there is no option {option}{hint} --help lists them all."
 
 
 def output_help(name: str) -> str:
@@ -55,6 +95,10 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raises the error, so that `run_command` prints it."""
+        unknown = re.search(r"unrecognized arguments: .*?(--[^\s=]+)", message)
+        if unknown:
+            known = sorted(set(re.findall(r"--[a-z][a-z0-9-]*", self.format_help())))
+            raise ValueError(unknown_option(unknown[1], known))
         raise ValueError(f"{message}; --help lists the options.")
 
 
@@ -177,14 +221,30 @@ def parse(
     known = sorted(set(re.findall(r"--[a-z][a-z0-9.-]*", _usage(options_class))))
     wrong = [f for f in given_options(argv) if known and f not in known]
     if wrong:
-        near = difflib.get_close_matches(wrong[0], known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ";"
-        raise ValueError(f"there is no option {wrong[0]}{hint} --help lists them all.") from None
+        raise ValueError(unknown_option(wrong[0], known)) from None
+    if "Required options" in text:
+        raise ValueError(f"{_required(options_class, prog)}; --help lists all options.") from None
     text = re.sub(r"^(Parsing error|Value error|Error)[^A-Za-z-]*", "", text)
     text = re.sub(r"^Error parsing [A-Za-z][A-Za-z_-]*: ", "", text)
     text = re.sub(r"^(Invalid choice|Missing argument|Unrecognized options) ", "", text)
     text = re.split(r"Got errors|Argument helptext|For full helptext", text)[0].strip(" .")
     raise ValueError(f"{text}; --help lists the options.") from None
+
+
+REQUIRED = r"(--[a-z][a-z0-9.-]*) (?:(?!\(default| --).)*\(required\)"
+
+
+def _required(options_class: Any, prog: str | None) -> str:
+    """Returns the error message for missing arguments, with those that have no default."""
+    usage = _usage(options_class).split("options", 1)
+    names = [
+        field.name.upper()
+        for field in dataclasses.fields(options_class)
+        if "Positional" in str(field.type) and field.default is dataclasses.MISSING
+    ]
+    flags = re.findall(REQUIRED, " ".join(usage[-1].split()))
+    needed = " ".join([*names, *(f"{flag} {flag[2:].upper()}" for flag in flags)])
+    return f"arguments are missing; the command is {prog or 'this'} {needed} [options]"
 
 
 def _usage(options_class: Any) -> str:

@@ -12,6 +12,8 @@ from genjax.data.label_subsets import UNKNOWN_LABEL
 from genjax.train.run_config import Run, attribute_names, batches_per_step
 from genjax.train.splits import batch_transform
 
+LARGE_BATCH = 1024
+
 
 def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> int:
     """Checks that data, settings and family agree.
@@ -86,6 +88,8 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
             f" it into memory with --stream no."
         )
     _check_conditions(run, family, dataset)
+    if traits.fit == "gradient":
+        _check_batch_size(run, dataset.counts()["train"])
     # A limited run is a trial: its shares differ from those of the whole data.
     if traits.labelled is not None and "train" in dataset.splits and not run.data.limit:
         check_labelled(traits.labelled, dataset.splits["train"]["label"])
@@ -107,6 +111,56 @@ def check_compatibility(run: Run, family: Any, dataset: genjax_data.Dataset) -> 
                 f" batch_size must not exceed {n}; set --steps 1 --batch-size {n}."
             )
     return int(batches_per_step(run) > 1)
+
+
+def data_warnings(run: Run, family: Any, dataset: genjax_data.Dataset) -> list[str]:
+    """Returns warnings about the splits: one is missing, or has fewer examples than a batch.
+
+    Args:
+      run: settings.
+      family: module of the family.
+      dataset: its data.
+    """
+    counts, found = dataset.counts(), []
+    shape = dataset.shape
+    if len(shape) == 3 and shape[0] in (1, 3) and shape[1] > 4 and shape[2] > 4:
+        found.append(
+            f"the examples of {run.data.data} have shape {shape}, which looks like channels first;"
+            f" images are (H, W, C): save x.transpose(0, 2, 3, 1)"
+        )
+    batch, n = run.train.batch_size, counts["train"]
+    if batch > n and family.traits(run.model).fit == "gradient":
+        found.append(
+            f"`batch_size` {batch:,} is above the {n:,} training examples, so a batch has some"
+            f" several times; set --batch-size {n} or lower"
+        )
+    if evals.evaluated_quantity(family, run.model) is None:
+        return found
+    if "validation" not in counts:
+        found.append(
+            f"{run.data.data} has no validation split, so no state is chosen by it and the last one"
+            f" is evaluated; hold out training examples with --validation {max(1, n // 10)}"
+        )
+    if "test" not in counts:
+        found.append(
+            f"{run.data.data} has no test split, so the figure is that of the training examples,"
+            f" which is too good; add `test` to a .npz, prepare files with --test N, or cut a table"
+            f" with --folds 10"
+        )
+    return found
+
+
+def _check_batch_size(run: Run, examples: int) -> None:
+    """Raises ValueError for a batch that is meant for other data: large, and larger than the data.
+
+    Smaller batches than `LARGE_BATCH` may be larger than the data of a trial.
+    """
+    size = run.train.batch_size
+    if size > max(examples, LARGE_BATCH):
+        raise ValueError(
+            f"`batch_size` {size:,} is above the {examples:,} training examples of {run.data.data};"
+            f" set --batch-size to at most {examples}."
+        )
 
 
 def _check_text(run: Run, family: Any, dataset: genjax_data.Dataset) -> None:

@@ -118,6 +118,13 @@ class CompiledStep:
         """
         try:
             return self._function(state, *inputs)
+        except AttributeError:
+            if hasattr(state, "opt_state"):
+                raise
+            raise ValueError(
+                f"a step takes a State and a batch, step(state, batch), got"
+                f" {type(state).__name__} first; genjax.core.init_state makes the state."
+            ) from None
         except (RuntimeError, ValueError) as error:
             if "deleted" not in str(error):
                 raise

@@ -37,6 +37,7 @@ def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dic
 
     Raises:
       StopRequested: a signal arrived; the same command evaluates again.
+      FloatingPointError: the figure is not finite.
     """
     run, family, dataset = trainer.run, trainer.family, trainer.dataset
     chosen, chosen_step = best_state(trainer, state, step)
@@ -70,6 +71,7 @@ def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dic
             details["bound_samples"] = run.train.eval_samples
         nats = trainer.nll(chosen, split, run.train.eval_samples)
         obtained, error = evals.mean_and_error(nats)
+        _check_figure(trainer, metric, obtained, chosen_step)
         latents = isinstance(family, LatentVariable) and evals.is_bound(family, run.model)
         if math.isfinite(obtained) and latents:
             units = active_units(run, family, variables(), *trainer.evaluated[split])
@@ -99,6 +101,7 @@ def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dic
                 if name in figure:
                     metric = f"{name} {result.FIGURE[0]}"
                     obtained, error, unit = result.figure()
+                    _check_figure(trainer, metric, obtained, chosen_step)
             details["final_metrics"][name] = values
             if words := gan_diagnostics.missing_modes(values):
                 trainer.warn(chosen_step, words)
@@ -109,6 +112,8 @@ def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dic
         except ValueError as failure:  # scores that are NaN
             trainer.progress.say(f"{run.experiment}  puzzles of the report: {failure}")
     if words := ema_warning(run.train.ema, chosen_step):
+        trainer.warn(chosen_step, words)
+    if words := uniform_warning(family, run.model, metric, unit, obtained):
         trainer.warn(chosen_step, words)
     if words := overfitting_warning(run, status, dataset.counts()["train"]):
         trainer.warn(step, words)
@@ -133,6 +138,42 @@ def finish(trainer: Trainer, state: State, step: int, ranker: Any = None) -> dic
         write_json(workdir / "record.json", record)
     barrier("recorded")  # the next phase of every process reads the record
     return record
+
+
+def _check_figure(trainer: Trainer, metric: str, value: float | None, step: int) -> None:
+    """Raises FloatingPointError for a figure that is not finite: such a run has not finished."""
+    if value is None or math.isfinite(value):
+        return
+    fix = "lower the learning rate, or check the data"
+    if trainer.family.traits(trainer.run.model).fit != "gradient":
+        fix = "give unseen data some probability (alpha of counted families)"
+    raise FloatingPointError(
+        f"the figure ({metric}) is {value} at step {step}, so the run has not finished; {fix}, in"
+        f" another --workdir."
+    )
+
+
+def uniform_warning(family: Any, config: Any, metric: str, unit: str, nats: float | None) -> str:
+    """Returns a warning for a density of binary values or levels that is far below the uniform one.
+
+    Args:
+      family: module of the family.
+      config: its Config.
+      metric: name of the figure.
+      unit: of the figure.
+      nats: the figure.
+    """
+    traits = family.traits(config)
+    if nats is None or unit != "nats" or traits.data not in ("binary", "levels"):
+        return ""
+    levels = 2 if traits.data == "binary" else traits.sample_range[1] + 1
+    uniform = math.prod(config.shape) * math.log(levels)
+    if nats < 2 * uniform:
+        return ""
+    return (
+        f"the figure ({metric}) is {nats:.4g} nats, and that of a uniform distribution"
+        f" {uniform:.4g}; lower --learning-rate, or check the data"
+    )
 
 
 def overfitting_warning(run: Run, status: RunStatus, examples: int) -> str:

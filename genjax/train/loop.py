@@ -17,7 +17,7 @@ from genjax.core import State, init_state
 from genjax.train import record as records
 from genjax.train.checkpoint import Checkpoints
 from genjax.train.checkpoint_errors import naming
-from genjax.train.compatibility import check_compatibility
+from genjax.train.compatibility import check_compatibility, data_warnings
 from genjax.train.compile import Rules, make_mesh, put, put_like
 from genjax.train.device_memory import device_limit
 from genjax.train.diverged import Diverged
@@ -39,6 +39,7 @@ from genjax.train.signals import Signals, agree_on_stop
 from genjax.train.splits import init_batch
 from genjax.train.trainer import OUT_OF_TIME, StopRequested, Trainer
 from genjax.train.workdir import (
+    check_folder,
     check_no_links,
     check_same_data,
     lock_workdir,
@@ -120,8 +121,12 @@ def fit(
         "commit": commit or records.commit(),
         "device": records.device(devices),
     }
+    if not isinstance(run, Run):
+        raise ValueError(f"fit needs a Run, got {type(run).__name__}; make one by Run(...).")
     runs = pathlib.Path(workdir).absolute().parent if runs is None else runs
-    workdir = pathlib.Path(os.path.realpath(workdir))  # once: a link may be changed during the run
+    # Once: a link may be changed during the run.
+    workdir = pathlib.Path(os.path.realpath(os.path.expanduser(workdir)))
+    check_folder(workdir)
     check_no_links(workdir)
     check_writers(run.train.writers)
     family = families.get(run.family)
@@ -226,6 +231,7 @@ def fit(
             metrics.hooks += hooks
             metrics.start(run, workdir)
         reported = [*layouts.warnings(), *random_parts(run), *dataset.warnings]
+        reported += data_warnings(run, family, dataset)
         at_start = [(0, message) for message in reported]
         for at, message in [*at_start, *schedule_warnings(run)]:
             if message not in [warning["words"] for warning in status.warnings]:

@@ -33,6 +33,7 @@ from genjax.train.stage_table import check_memory, render, stage_rows
 from genjax.train.status import RunStatus
 
 OUT_OF_TIME = "the time is used up; the same command resumes from here"
+LARGEST_LOSS = 1e10  # of a model that trains; 1024x1024 RGB images have 2e7 nats
 IN_FLIGHT = 2  # calls: enough to keep the device busy, few enough to stop soon
 
 
@@ -246,7 +247,7 @@ class Trainer:
         Only a regular log is examined for warnings: a stop must not add to their counts.
 
         Raises:
-          FloatingPointError: a metric is not finite.
+          FloatingPointError: a metric is not finite, or a loss above `LARGEST_LOSS`.
         """
         self.wait(0)
         if not self.pending:
@@ -254,17 +255,22 @@ class Trainer:
         fetched = [(s, n, jax.device_get(m)) for s, n, m in self.pending]
         self.pending = []
         first = fetched[0][0]
-        means: dict[str, float] = {}
-        for name in fetched[0][2]:
-            values = np.concatenate([np.atleast_1d(m[name]) for _, _, m in fetched])
-            bad = np.flatnonzero(~np.isfinite(values))
-            if bad.size:
-                raise self.diverged(
-                    f"{name} is {values[bad[0]]} at step {first + int(bad[0]) + 1} (checked steps"
-                    f" {first + 1} to {step})",
-                    "lower the learning rate, set clip, or check the data",
-                )
-            means[name] = float(values.mean(dtype=np.float64))
+        series = {
+            name: np.concatenate([np.atleast_1d(m[name]) for _, _, m in fetched])
+            for name in fetched[0][2]
+        }
+        for limit in (math.inf, LARGEST_LOSS):
+            for name, values in series.items():
+                if limit < math.inf and not name.endswith("loss"):
+                    continue
+                bad = np.flatnonzero(~(np.abs(values) < limit))  # NaN too
+                if bad.size:
+                    raise self.diverged(
+                        f"{name} is {values[bad[0]]:.4g} at step {first + int(bad[0]) + 1} (checked"
+                        f" steps {first + 1} to {step})",
+                        "lower the learning rate, set clip, or check the data",
+                    )
+        means = {name: float(values.mean(dtype=np.float64)) for name, values in series.items()}
         seconds = self.elapsed()
         self.status = self.status.replace(seconds=self.status.seconds + seconds)
         training = max(seconds - self.aside, 1e-9)

@@ -121,6 +121,25 @@ def check_no_links(workdir: pathlib.Path) -> None:
                 )
 
 
+def check_folder(workdir: pathlib.Path) -> None:
+    """Checks that a workdir is a folder that can be written, or that it can be made.
+
+    Raises:
+      ValueError: it, or a folder above it, is a file, or cannot be written.
+    """
+    there = workdir
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise ValueError(
+            f"{safe(there)} is a file, and a run is a folder; give another --workdir, or move it."
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{safe(there)} cannot be written; give another --workdir, or change its permissions."
+        )
+
+
 def own_folder(workdir: pathlib.Path, name: str) -> pathlib.Path:
     """Returns the folder of a workdir that a command writes to without `--out`.
 

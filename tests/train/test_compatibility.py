@@ -11,8 +11,8 @@ from support.small import small_run
 
 from genjax.core import Optimizer
 from genjax.data import Data, Dataset
-from genjax.families import gan, stargan
-from genjax.train.compatibility import check_compatibility, label_range
+from genjax.families import gan, nade, stargan
+from genjax.train.compatibility import check_compatibility, data_warnings, label_range
 from genjax.train.splits import evaluation_conditions, evaluation_data, init_batch
 
 LEVELS = 5
@@ -140,3 +140,21 @@ def test_labels_of_joint_training_are_sets_of_attributes():
         check_compatibility(run, stargan, data)
     assert_error_message(str(error.value))
     assert label_range(run, stargan) == range(2)
+
+
+def test_missing_splits_and_large_batches_are_reported():
+    x = np.zeros((40, 3, 3, 1), np.uint8)
+
+    def found(batch_size, *splits):
+        run = small_run("nade", "small", batch_size=batch_size)
+        data = Dataset("small", {split: {"x": x} for split in splits}, 2)
+        check_compatibility(run, nade, data)
+        return " ".join(data_warnings(run, nade, data))
+
+    assert not found(40, "train", "validation", "test")
+    assert "above the 40 training examples" in found(41, "train", "validation", "test")
+    missing = found(4, "train")
+    assert "hold out training examples with --validation 4" in missing
+    assert "prepare files with --test N" in missing
+    with pytest.raises(ValueError, match=r"`batch_size` 100,000 is above the 40 .* at most 40"):
+        found(100_000, "train", "validation", "test")

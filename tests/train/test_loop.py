@@ -21,6 +21,7 @@ import genjax.train
 from genjax import families, report
 from genjax.cli import evaluate
 from genjax.core import Optimizer
+from genjax.families import joint
 from genjax.train import Figure, finish, fit, progress
 from genjax.train.load_run import load_state
 from genjax.train.metric_log import Metrics
@@ -245,6 +246,33 @@ def test_a_non_finite_value_stops_the_run_and_is_named(tmp_path, data):
     # The diverged state was not saved.
     assert not list((tmp_path / "checkpoints" / "latest").glob("[0-9]*"))
     assert not (tmp_path / "record.json").exists()
+
+
+def test_a_loss_beyond_any_model_stops_the_run(tmp_path, data):
+    """Adam's updates are bounded, so that the loss of a wild rate is finite."""
+    run = small_run("nade", data, steps=6, ema=0.0)
+    run = dataclasses.replace(run, optimizer=Optimizer(learning_rate=1e9))
+    with pytest.raises(FloatingPointError, match=r"loss is \d\S*e\+\d+ at step .*lower the"):
+        fit(run, tmp_path, quiet=True)
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_a_run_whose_figure_is_not_finite_has_not_finished(tmp_path):
+    """Test has an image that train has not, whose probability is 0."""
+    x = np.zeros((8, 3, 3, 1), np.uint8)
+    np.savez(tmp_path / "bars.npz", train=x, test=np.concatenate([x, x + 1]))
+    run = small_run("joint", str(tmp_path / "bars.npz"), steps=1, batch_size=8)
+    run = dataclasses.replace(run, model=joint.Config(shape=(3, 3, 1), alpha=0.0))
+    with pytest.raises(FloatingPointError, match=r"the figure \(test NLL\) is inf .*alpha"):
+        fit(run, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run" / "record.json").exists()
+
+
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_workdir_is_not_a_file(tmp_path, data, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file is a file, and a run is a folder; give another"):
+        fit(small_run("nade", data), tmp_path / name, quiet=True)
 
 
 def test_early_stopping(tmp_path, data):
