@@ -1,7 +1,6 @@
 """Generative models in JAX. Importing it touches no device; packages are imported when used."""
 
 import difflib
-import glob
 import importlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,8 @@ def __getattr__(name: str) -> Any:
     if name not in _PACKAGES:
         near = difflib.get_close_matches(name, [*__all__, *_PACKAGES], 1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        if glob.glob(os.path.join(os.path.dirname(__file__), "families", f"{glob.escape(name)}*")):
+        module = os.path.join(os.path.dirname(__file__), "families", name)
+        if os.path.isdir(module) or os.path.isfile(f"{module}.py"):
             hint = f"; families are in genjax.families: from genjax.families import {name}"
         raise AttributeError(f"module 'genjax' has no attribute '{name}'{hint}")
     return importlib.import_module(f"genjax.{name}")
