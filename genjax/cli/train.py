@@ -31,9 +31,10 @@ from genjax.core.puzzles import Grid
 from genjax.data import Data, Dataset, tokenizers
 from genjax.train.load_run import RUNS
 from genjax.train.named_runs import named_folder
+from genjax.train.named_weights import find_weights
 from genjax.train.record import dataset_name
 from genjax.train.run_config import Run, Train, attribute_names
-from genjax.train.workdir import read_run
+from genjax.train.run_files import run_files
 
 EVERY = 1000  # steps between evaluations (at most), samples and checkpoints
 EPOCHS = 20  # between evaluations of small data
@@ -116,9 +117,9 @@ def with_parts(name: str, argv: list[str]) -> tuple[Any, list[str]]:
     changes: dict[str, Any] = {}
     for part, source in zip(families.parts_of(name, config), sources, strict=False):
         folder = named_folder(source, int(seed) if seed.isdigit() else 0, RUNS)
-        if not (folder / "config.json").is_file():  # `fit` says what is missing
-            continue
-        other = read_run(folder)
+        if not (folder / "config.json").is_file() and find_weights(str(folder)) is None:
+            continue  # `fit` says what is missing
+        other = run_files(folder).settings()
         changes[part] = other.model
         if config.shape == getattr(config, part).shape:
             changes["shape"] = other.model.shape

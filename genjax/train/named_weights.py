@@ -30,16 +30,15 @@ def find_weights(source: str) -> pathlib.Path | None:
       ValueError: the file cannot be downloaded.
     """
     path = pathlib.Path(source)
-    if path.is_dir():
-        inside = path / HUB_FILE
-        return inside if inside.is_file() else None
-    if path.exists():
+    if path.is_dir() and (inside := path / HUB_FILE).is_file():
+        return inside
+    if path.is_file():
         return path
     if source in weights_names():
         return FOLDER / f"{source}.safetensors"
     # `runs/x`, and a name in a folder that exists, is a missing run.
-    hub = _HUB_NAME.fullmatch(source) and path.parent.name != "runs" and not path.parent.exists()
-    return download(source) if hub else None
+    local = path.parent.exists() or path.parent.name == "runs"
+    return download(source) if _HUB_NAME.fullmatch(source) and not local else None
 
 
 @functools.cache

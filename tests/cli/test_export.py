@@ -128,6 +128,8 @@ def test_from_pretrained_takes_names_files_and_folders(trained, weights, tmp_pat
     assert model.record["obtained"] == 5.25
     assert model.tokenizer is None
     assert weights_names() == ["bars"]
+    pathlib.Path("bars").mkdir()  # no run
+    assert genjax.from_pretrained("bars").config == run.model
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "model.safetensors").write_bytes(
         (weights / "bars.safetensors").read_bytes()
