@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genjax import families
@@ -180,7 +180,7 @@ def _limits(run: Run, family: Any, record: Mapping[str, Any]) -> str:
     return "\n".join(f"* {line}" for line in words)
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     if not rows:
         return "None."
     lines = [head, ("---",) * len(head), *rows]

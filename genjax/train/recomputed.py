@@ -78,9 +78,9 @@ def figure_of(
     Raises:
       ValueError: the data are not there, or others; or as `recomputed_figure`.
     """
-    moved = {"data": source} if source else {}
-    run = dataclasses.replace(run, data=dataclasses.replace(run.data, stream="no", **moved))
-    dataset = genjax_data.load(run.data)
+    data = dataclasses.replace(run.data, stream="no", data=source or run.data.data)
+    run = dataclasses.replace(run, data=data)
+    dataset = genjax_data.load(data)
     check_trained_on(dataset, workdir)
     check_compatibility(run, families.get(run.family), dataset)
     ranked = run.train.ranker and "caption_accuracy" in run.train.metrics

@@ -99,8 +99,8 @@ class WeightsFile:
             )
         self.metadata = self._checked(body)
         self._tensors = {
-            name: self._tensor(name, *entry, tensors)
-            for name, entry in self.metadata["leaves"].items()
+            name: self._tensor(name, shape, crc, tensors)
+            for name, (shape, _, crc) in self.metadata["leaves"].items()
         }
         if more := sorted(set(tensors) - set(self._tensors)):
             raise self._damaged(f"the tensor {safe(more[0], 60)} is not one of the run")
@@ -172,9 +172,8 @@ class WeightsFile:
         return values
 
     def _tensor(
-        self, name: str, shape: list[int], dtype: str, crc: int, tensors: Mapping[str, Any]
+        self, name: str, shape: list[int], crc: int, tensors: Mapping[str, Any]
     ) -> np.ndarray:
-        del dtype
         found = tensors.get(name)
         if found is None or list(found["shape"]) != shape:
             raise self._damaged(f"the tensor {name} is missing, or has another shape")
