@@ -93,7 +93,7 @@ def check_trained_on(dataset: genjax_data.Dataset, workdir: str | os.PathLike) -
       ValueError: their checksum is another.
     """
     saved = run_files(workdir).data()
-    if saved is not None and saved["checksum"] != dataset.checksum():
+    if saved is not None and saved.get("checksum") not in (None, dataset.checksum()):
         raise ValueError(
             f"{dataset.name} has checksum {dataset.checksum()}, and the run in {workdir} was"
             f" trained on data with checksum {saved['checksum']}; give that by --data, or add"

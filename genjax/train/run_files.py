@@ -8,7 +8,6 @@ from genjax.data.file_io import safe
 from genjax.data.json_files import read_object
 from genjax.data.tokenizers import Tokenizer, load_tokenizer
 from genjax.train.named_weights import find_weights, suggestion
-from genjax.train.record import Record
 from genjax.train.run_config import Run
 from genjax.train.weights_file import WeightsFile
 from genjax.train.workdir import own_folder, read_run, saved_data
@@ -58,7 +57,7 @@ class RunFolder:
         path = self.path / "record.json"
         if not path.is_file():
             return {}
-        return read_object(path, Record, fix="run the experiment again, which writes it")
+        return read_object(path, fix="restore the file, or run the experiment again")
 
     def data(self) -> dict[str, Any] | None:
         """Returns data.json, or the checksum in the newest checkpoint."""
