@@ -114,7 +114,7 @@ def test_a_rounding_that_changes_the_figure_is_rejected(trained, tmp_path, capsy
     assert evaluate.main([str(file), "--figure", "--data", str(trained.parent / "bars.npz")]) == 2
     assert "error: the figure is not that of the record: test NLL" in capsys.readouterr().err
     (copy / "record.json").unlink()
-    assert export.main(options) == 2
+    assert export.main([*options, "--overwrite"]) == 2
     assert "has no record.json, so the run is not finished" in capsys.readouterr().err
 
 
@@ -216,7 +216,8 @@ def test_downloads_from_the_hub(weights, tmp_path, monkeypatch, capsys):
 
 
 def test_reads_the_cache_of_the_hub_without_a_network(weights, tmp_path, monkeypatch):
-    constants = pytest.importorskip("huggingface_hub").constants
+    from huggingface_hub import constants
+
     put(weights, "bars", make_run("bars"))
     repository = tmp_path / "cache" / "models--somebody--bars"
     commit = "0" * 40
