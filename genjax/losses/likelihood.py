@@ -88,11 +88,13 @@ def bernoulli_nll(logits: jax.Array, targets: jax.Array) -> jax.Array:
     >>> bernoulli_nll(jnp.zeros((2, 784)), jnp.ones((2, 784))).round(2).tolist()
     [543.4299926757812, 543.4299926757812]
     """
+    checks.floating("bernoulli", logits=logits)
     checks.batched("bernoulli_nll", logits=logits)
     _check_targets("bernoulli", logits, targets)
     # Flattened: on a CPU a sum over one of two axes is much faster than over three of four.
     rows = (jnp.shape(logits)[0], math.prod(jnp.shape(logits)[1:]))
-    return sum_event(bernoulli_nats(jnp.reshape(logits, rows), jnp.reshape(targets, rows)))
+    logits, targets = jnp.reshape(logits, rows), jnp.reshape(targets, rows)
+    return sum_event(_cross_entropy(at_least_float32(logits), at_least_float32(targets)))
 
 
 def categorical_nats(logits: jax.Array, labels: jax.Array) -> jax.Array:

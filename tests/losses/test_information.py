@@ -110,7 +110,11 @@ def test_extreme_parameters_have_the_value_and_gradients_of_float64(bound, mean,
     entropy = 0.5 * (1 + math.log(2 * math.pi)) if bound is gaussian_information else math.log(2)
     want = (-0.5 * scaled**2 - log_std - 0.5 * math.log(2 * math.pi) + entropy).sum()
     given = [jnp.full((1, 2), value) for value in (mean, log_std)]
-    both = jax.value_and_grad(lambda *q: bound(*q, jnp.array([codes])).sum(), argnums=(0, 1))
+
+    def total(mean, log_std):
+        return bound(mean, log_std=log_std, codes=jnp.array([codes])).sum()
+
+    both = jax.value_and_grad(total, argnums=(0, 1))
     value, (by_mean, by_width) = both(*given)
     np.testing.assert_allclose(value, want, rtol=2e-5)
     # float32 flushes subnormal numbers to 0.
@@ -132,7 +136,8 @@ def test_information_by_kind_of_code():
     mean, log_std, codes = jnp.zeros((3, 2)), jnp.ones((3, 2)), jnp.full((3, 2), 0.5)
     for kind, expected in (("uniform", uniform_information), ("gaussian", gaussian_information)):
         np.testing.assert_array_equal(
-            code_information(kind, (mean, log_std), codes), expected(mean, log_std, codes)
+            code_information(kind, (mean, log_std), codes),
+            expected(mean, log_std=log_std, codes=codes),
         )
     with pytest.raises(ValueError, match=r"kind.*one of categorical, uniform, gaussian"):
         code_information("Uniform", (mean, log_std), codes)

@@ -31,7 +31,7 @@ def test_bernoulli_nats_equals_scipy():
     got = losses.bernoulli_nats(jnp.asarray(logits), jnp.asarray(targets, jnp.float32))
     assert got.shape == SHAPE  # not summed
     np.testing.assert_allclose(got, want, rtol=2e-5)
-    total = losses.bernoulli_nll(jnp.asarray(logits), jnp.asarray(targets))  # integer targets
+    total = losses.bernoulli_nll(jnp.asarray(logits), jnp.asarray(targets, bool))
     np.testing.assert_allclose(total, want.sum(axis=(1, 2)), rtol=1e-5)
 
 
@@ -131,7 +131,10 @@ CASES = {  # losses as functions of their real arguments
         functools.partial(losses.categorical_nll, labels=np.array([[0, 3], [1, 1], [2, 0]])),
         lambda rng: (rng.normal(size=SHAPE),),
     ),
-    "gaussian_nll": (losses.gaussian_nll, lambda rng: tuple(rng.normal(size=(3, *SHAPE)) * 0.5)),
+    "gaussian_nll": (
+        lambda x, mean, log_std: losses.gaussian_nll(x, mean, log_std=log_std),
+        lambda rng: tuple(rng.normal(size=(3, *SHAPE)) * 0.5),
+    ),
     "bits_per_dim": (
         functools.partial(losses.bits_per_dim, num_dims=3),
         lambda rng: (rng.normal(size=5),),
