@@ -40,7 +40,6 @@ def test_an_unknown_option_names_the_nearest(given, known, message):
             "no option --latent of nade; it is",
         ),
         (["prepare", "{}"], "the command is genjax prepare SOURCE OUT --name NAME"),
-        (["measure", "{}", "fidd"], "did you mean 'fid'?"),
         (["convert", "digits", "{}/file/x.npz"], "a file is where a folder is needed"),
         (
             ["train", "nade", "--data", "digits", "--workdir", "{}/file"],

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import genjax
-from genjax import families, losses
+from genjax import checks, families, losses
 from genjax.core import init_state, log_prob_bound
 from genjax.families import dcgan, infogan, made, nade, pixelcnn_pp, vae
 
@@ -103,6 +103,7 @@ FAMILIES = {
     ),
     "the class Config of": lambda: genjax.jitted_step("nade", nade.Config, ADAM),
     "give the name of a family": lambda: families.get(nade),
+    r"got 'fidd' \(did you mean 'fid'\?\)": lambda: checks.one_of(("fid", "kid"), metric="fidd"),
     "no family 'NADE'; did you mean 'nade'": lambda: families.get("NADE"),
     r"a positive integer, such as \(784,\), got 784": lambda: nade.Config(shape=784),
     "entry a positive integer, got \\(8, 0\\)": lambda: nade.Config(shape=[8, 0]),
