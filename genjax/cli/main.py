@@ -12,6 +12,7 @@ from typing import Any
 from genjax import __version__
 
 COMMANDS = {
+    "list": "list the families, weights and experiments",
     "train": "train a family on your own data",
     "sample": "draw a grid of samples from a run",
     "draw": "draw images of captions by a text-to-image run",
@@ -25,6 +26,7 @@ COMMANDS = {
     "convert": "convert a data set to one .npz file",
     "export": "write the weights of a run as one file",
     "report": "write runs as one HTML page",
+    "completion": "print a script with which a shell completes commands and options",
 }
 
 

@@ -47,6 +47,7 @@ from genjax.train.workdir import (
     resolve_workdir,
     write_run_files,
 )
+from genjax.version import __version__
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +166,12 @@ def fit(
         if not phase.finished or phase.signalled:
             return dataclasses.replace(phase, finished=False, record=None)
 
+    is_main = jax.process_index() == 0
+    progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
+    progress.say(started(run, workdir, session["device"]))
     dataset = genjax_data.load(run.data)
+    examples = ", ".join(f"{split} {n:,}" for split, n in dataset.counts().items())
+    progress.say(f"{run.experiment}  examples of {records.dataset_name(run.data.data)}: {examples}")
     check_compatibility(run, family, dataset)
     ranker = load_ranker(run, runs) if run.train.ranker and run.train.metrics else None
     mesh = make_mesh(devices, tensor_parallel=tensor_parallel)
@@ -187,8 +193,6 @@ def fit(
         )
 
     key = jax.random.key(run.seed)
-    is_main = jax.process_index() == 0
-    progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
     if mesh.size > 1:
         progress.say(memory_before(layouts, device_limit(mesh), fsdp=fsdp))
     signals = Signals(quiet=progress.quiet)
@@ -277,3 +281,12 @@ def fit(
             return Result(False, step, reason, signalled=bool(signals.caught))
     progress.say(summary(record, time.monotonic() - began))
     return Result(True, step, record["ended"], record, signalled=bool(signals.caught))
+
+
+def started(run: Run, workdir: pathlib.Path, device: str) -> str:
+    """Returns the first line that a run prints: versions, device, length and folder."""
+    return (
+        f"{run.experiment}  genjax {__version__}, jax {jax.__version__}, {device}:"
+        f" {run.train.steps:,} steps of {run.train.batch_size} examples, seed {run.seed}, in"
+        f" {workdir}"
+    )

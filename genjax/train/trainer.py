@@ -100,6 +100,8 @@ class Trainer:
             number = self.begin_stage(step)
             length = call_length(self.stage, step, t.steps_per_call)
             compiled = (number, length) in self.programs
+            if not calls and not compiled:
+                self.progress.say(f"{self.run.experiment}  compiling the step")
             called = time.monotonic()
             call = self.program(number, length, state, step)
             state = self.layouts.before_step(state, step)

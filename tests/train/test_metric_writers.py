@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.small import small_run, write_data
 
+import genjax
 from genjax.train import Hook, fit, progress
 from genjax.train.metric_log import Metrics
 from genjax.train.metric_writers import (
@@ -386,6 +387,16 @@ def test_progress_prints_step_metrics_rate_and_time_left(capsys):
     assert capsys.readouterr().err == (
         "nade  step 1,000/2,000  loss 123.5  2,500 examples/s  2:00 left\n"
     )
+
+
+def test_a_run_says_at_once_what_it_is_and_on_what(tmp_path, capsys):
+    run = small_run("joint", write_data(tmp_path), steps=2)
+    fit(run, tmp_path / "run")
+    first, second, third, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{run.experiment}  genjax {genjax.__version__}, jax ")
+    assert first.endswith(f"2 steps of {run.train.batch_size} examples, seed 0, in {tmp_path}/run")
+    assert second.startswith(f"{run.experiment}  examples of bars: train 240, valid")
+    assert third == f"{run.experiment}  compiling the step"
 
 
 def test_a_long_evaluation_prints_its_progress(monkeypatch):
