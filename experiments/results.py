@@ -238,7 +238,7 @@ def differences(done: Mapping[str, Row]) -> list[Block]:
     """Returns the list of why figures differ, or why there is none to compare with.
 
     Raises:
-      ValueError: a recipe has no such sentence.
+      ValueError: a recipe states no reason.
     """
     groups: dict[tuple[str, str], dict[str, Run]] = {}
     for name, row in done.items():
