@@ -130,8 +130,10 @@ def test_commands_do_not_write_to_a_linked_folder_unless_it_is_given(
 ):
     (tmp_path / "other").mkdir()
     (tmp_path / folder).symlink_to(tmp_path / "other")
+    (tmp_path / "config.json").touch()
     assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {tmp_path / folder} is a link, which may lead out of the run;")
+    (tmp_path / "config.json").unlink()
     assert main([str(tmp_path), "--out", str(tmp_path / "other" / "a")]) == 2
     assert "holds no run" in capsys.readouterr().err
