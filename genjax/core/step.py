@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -17,7 +17,7 @@ from genjax.core.state import State
 # new values of collections other than params, and "outputs", see `adversarial_step`.
 Loss = Callable[[dict[str, Any], Any, jax.Array], tuple[jax.Array, dict[str, Any]]]
 Step = Callable[[State, Any], tuple[State, dict[str, jax.Array]]]
-Optimizers = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
+Optimizers: TypeAlias = optax.GradientTransformation | Mapping[str, optax.GradientTransformation]
 NOT_METRICS = ("updates", "outputs")
 
 
