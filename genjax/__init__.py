@@ -10,7 +10,7 @@ from genjax.version import __version__
 if TYPE_CHECKING:
     from genjax.core.step import Optimizers
     from genjax.train.compile import CompiledStep
-    from genjax.train.pretrained import from_pretrained
+    from genjax.train.trained_model import from_pretrained
 
 __all__ = ["__version__", "from_pretrained", "jitted_step"]
 _PACKAGES = ("core", "data", "evals", "families", "losses", "nn", "report", "train")

@@ -7,9 +7,9 @@ from genjax.train.load_run import load
 from genjax.train.loop import Result, fit
 from genjax.train.named_runs import load_ranker
 from genjax.train.named_weights import weights_names
-from genjax.train.pretrained import Pretrained, from_pretrained
 from genjax.train.rate_selection import Trial, best, select
 from genjax.train.run_config import Figure, Phase, Run, Train
+from genjax.train.trained_model import Pretrained, from_pretrained
 
 __all__ = [
     "Figure",

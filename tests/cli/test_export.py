@@ -194,17 +194,17 @@ def test_translates_and_solves_by_name(weights, tmp_path, monkeypatch):
 def test_downloads_from_the_hub(weights, tmp_path, monkeypatch, capsys):
     put(weights, "bars", make_run("bars"))
     file = weights / "bars.safetensors"
-    asked = []
-    hub = types.SimpleNamespace(hf_hub_download=lambda *of: asked.append(of) or str(file))
+    requested = []
+    hub = types.SimpleNamespace(hf_hub_download=lambda *of: requested.append(of) or str(file))
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     named_weights.download.cache_clear()
     try:
-        assert genjax.from_pretrained("somebody/bars").record["obtained"] == 5.25
-        assert asked == [("somebody/bars", "model.safetensors")]
+        assert genjax.from_pretrained("owner/bars").record["obtained"] == 5.25
+        assert requested == [("owner/bars", "model.safetensors")]
         for local in ("runs/bars", "./bars", "a/b/c", "../here/bars"):  # a run that is missing
             with pytest.raises(ValueError, match="holds no run"):
                 run_files(local)
-        assert len(asked) == 1
+        assert len(requested) == 1
         hub.hf_hub_download = lambda *of: {}["no such repository"]
         with pytest.raises(ValueError, match="the repository a/b of the Hugging Face Hub cannot"):
             run_files("a/b")
@@ -219,7 +219,7 @@ def test_reads_the_cache_of_the_hub_without_a_network(weights, tmp_path, monkeyp
     from huggingface_hub import constants
 
     put(weights, "bars", make_run("bars"))
-    repository = tmp_path / "cache" / "models--somebody--bars"
+    repository = tmp_path / "cache" / "models--owner--bars"
     commit = "0" * 40
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(commit)
@@ -229,8 +229,8 @@ def test_reads_the_cache_of_the_hub_without_a_network(weights, tmp_path, monkeyp
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     named_weights.download.cache_clear()
     try:
-        assert genjax.from_pretrained("somebody/bars").record["obtained"] == 5.25
-        with pytest.raises(ValueError, match="of the repository somebody/other of"):
-            genjax.from_pretrained("somebody/other")
+        assert genjax.from_pretrained("owner/bars").record["obtained"] == 5.25
+        with pytest.raises(ValueError, match="of the repository owner/other of"):
+            genjax.from_pretrained("owner/other")
     finally:
         named_weights.download.cache_clear()

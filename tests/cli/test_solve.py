@@ -479,7 +479,7 @@ def test_rejects_pieces_of_different_sizes(solver, tmp_path, capsys):
         (6, ["--border-weight", "nan"], "`border_weight` must be non-negative"),
         (6, ["--border-weight", "inf"], "`border_weight` must be finite"),
         (6, ["--seed", -1], "`seed` must be non-negative"),
-        (6, ["--fit", "crop"], "unrecognized arguments"),
+        (6, ["--fit", "crop"], "there is no option --fit"),
     ],
 )
 def test_rejects_numbers_that_do_not_fit_the_run(solver, tmp_path, capsys, files, options, words):

@@ -163,7 +163,8 @@ def test_rejects_a_text_encoder_of_other_tokens(tmp_path, monkeypatch):
     variables = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), wanted["embedding"])
     tokenizer = train_tokenizer("words", ["a red cat"])
     save_tokenizer(tokenizer, tmp_path)
-    (tmp_path / "record.json").touch()
+    for name in ("record.json", "config.json"):
+        (tmp_path / name).touch()
     monkeypatch.setattr(named_runs, "load", lambda folder: (part, {**variables, "more": {}}))
     run = Run(
         experiment="drawn",

@@ -155,8 +155,8 @@ def test_settings_of_another_version_are_named(path):
 
 def test_paths_of_the_machine_are_left_out(path):
     run, variables, _ = example()
-    settings = dict(data="/home/somebody/sets/bars.npz", data_dir="/home/somebody")
+    settings = dict(data="/home/owner/sets/bars.npz", data_dir="/home/owner")
     run = dataclasses.replace(run, data=dataclasses.replace(run.data, **settings))
     write_weights(path, run, variables, make_record(run), None)
-    assert b"somebody/" not in path.read_bytes()
+    assert b"owner/" not in path.read_bytes()
     assert WeightsFile(path).settings().data.data == "bars"
