@@ -133,8 +133,8 @@ def test_packages_are_attributes_that_are_imported_when_used():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True
     )
     assert done.stdout.split() == sorted(
-        ["__version__", "core", "data", "evals", "families", "from_pretrained", "jitted_step", "losses", "nn",
-         "report", "train"]
+        ["__version__", "core", "data", "evals", "families", "from_pretrained",
+         "jitted_step", "losses", "nn", "report", "train"]
     )  # fmt: skip
     with pytest.raises(AttributeError, match="module 'genjax' has no attribute 'missing'"):
         genjax.missing  # noqa: B018

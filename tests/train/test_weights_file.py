@@ -1,4 +1,4 @@
-"""Weights files: what they hold, how they round, and what is said of damaged ones."""
+"""Weights files: what they hold, how they round, and messages about damaged ones."""
 
 import dataclasses
 import json
