@@ -34,8 +34,11 @@ def captioned(layout: GridLayout, wrong: Sequence[Sequence[int] | None]) -> Html
         )
         for caption in shown
     ]
+    options = [el("option", "All captions", value="")]
+    options += [el("option", caption, value=i) for i, caption in enumerate(shown)]
     return el(
         "div",
+        el("label", el("span", "Caption"), el("select", *options), class_="choose"),
         el("ol", *items, role="list"),
         el("p", role="status"),
         class_="captioned",

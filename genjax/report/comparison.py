@@ -12,6 +12,7 @@ COLUMNS = {
     "Status": False,
     "Family": False,
     "Density": False,
+    "Pixels": True,
     "Parameters": True,
     "Metric": False,
     "Paper": True,
@@ -62,6 +63,7 @@ def _cells(i: int, run: Shown) -> list[Html]:
         _cell("finished" if record else "unfinished"),
         _cell(run.family),
         _cell(run.density),
+        _number(run.pixels, "" if run.pixels is None else f"{run.pixels:,}"),
         _number(parameters, "" if parameters is None else f"{parameters:,}"),
         _cell("" if metric == "none" else metric),
         _number(paper, "" if paper is None else _with(f"{paper:g}", unit)),
@@ -115,9 +117,11 @@ def real_beside(run: Shown) -> Html:
 
 
 def settings(runs: list[Shown]) -> Html:
-    """Returns a table with one row per setting and one column per run; differences are marked.
+    """Returns a table with one row per setting and one column per run.
 
-    A run whose settings cannot be read has no column.
+    The settings in which the runs differ, or those of a single run that differ from the defaults,
+    are marked and come first; the script hides the others until they are requested. A run whose
+    settings cannot be read has no column.
     """
     readable = [(i, run) for i, run in enumerate(runs) if run.config]
     names = list(dict.fromkeys(name for _, run in readable for name in run.config))
@@ -134,25 +138,34 @@ def settings(runs: list[Shown]) -> Html:
         )
         for i, run in readable
     ]
-    rows = [_setting(name, readable) for name in names]
+    single = len(readable) == 1
+    changed = readable[0][1].changed() if single else _differing(names, readable)
+    names.sort(key=lambda name: name not in changed)
+    rows = [_setting(name, readable, differs=name in changed) for name in names]
     table = el(
         "table",
         el("thead", el("tr", el("th", "Setting", scope="col"), *heads)),
         el("tbody", *rows),
         id="settings-table",
     )
-    if len(readable) == 1:
-        return _box(table, "Settings")
+    words = "that differ from the defaults" if single else "in which the runs differ"
     only = el(
         "label",
-        el("input", type="checkbox", id="only-differences"),
-        " Only differences",
+        el("input", type="checkbox", id="only-differences", checked=True, data_single=single),
+        f" Only the {len(changed)} of {len(names)} settings {words}",
         class_="toggle",
     )
     return join([el("div", only, class_="tools"), _box(table, "Settings")])
 
 
-def _setting(name: str, runs: list[tuple[int, Shown]]) -> Html:
+def _differing(names: list[str], runs: list[tuple[int, Shown]]) -> set[str]:
+    def values(name: str) -> set[str | None]:
+        return {_shown(run.config[name]) if name in run.config else None for _, run in runs}
+
+    return {name for name in names if len(values(name)) > 1}
+
+
+def _setting(name: str, runs: list[tuple[int, Shown]], *, differs: bool) -> Html:
     values = [(i, _shown(run.config[name]) if name in run.config else None) for i, run in runs]
     group, _, last = name.rpartition(".")
     title = join([el("span", group + "." if group else "", class_="group"), last])
@@ -166,7 +179,6 @@ def _setting(name: str, runs: list[tuple[int, Shown]]) -> Html:
         )
         for i, value in values
     ]
-    differs = len({value for _, value in values}) > 1
     return el("tr", el("th", title, scope="row"), *cells, class_="differs" if differs else None)
 
 

@@ -13,11 +13,12 @@ from genjax.data.json_files import MAX_BYTES, parse_json
 from genjax.train import sample_grids
 from genjax.train.metric_log import read_line
 from genjax.train.named_weights import find_weights
-from genjax.train.run_config import to_json
+from genjax.train.run_config import Optimizer, Run, to_json
 from genjax.train.solved_puzzles import FILE, SolvedPuzzles, read_puzzles
 from genjax.train.weights_file import WeightsFile
 
 DEPTH = 4  # levels of folders that are searched for runs
+MISSING = object()
 POINTS = 2000  # per curve, at most
 FRAME_BYTES = 6 * 2**20  # of the grids of a run, at most
 
@@ -41,6 +42,10 @@ class Shown:
     """Steps and values by metric; None for non-finite values."""
     frames: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)
     """Step and PNG of the grids."""
+    stages: list[str] = dataclasses.field(default_factory=list)
+    """Stage of each grid; empty texts if the networks do not grow."""
+    real: bytes | None = None
+    """PNG of real images."""
     sheet: GridLayout | None = None
     """Layout that all grids have if their columns have titles."""
     captions: GridLayout | None = None
@@ -66,6 +71,31 @@ class Shown:
     def family(self) -> str:
         """Name of the family, or empty."""
         return str(self.config.get("family") or "")
+
+    @property
+    def pixels(self) -> int | None:
+        """Number of pixels of an image, by which nats per example are compared."""
+        shape = self.config.get("model.shape")
+        if isinstance(shape, list) and len(shape) == 3 and all(map(number, shape)):
+            return int(shape[0] * shape[1])
+        return None
+
+    def changed(self) -> set[str]:
+        """Returns the settings that differ from the defaults of its family."""
+        if self.family not in families.FAMILIES:
+            return set()
+        networks = {name.split(".")[1] for name in self.config if name.startswith("optimizer.")}
+        fields = {field.name for field in dataclasses.fields(Optimizer)}
+        optimizer: Any = {name: Optimizer() for name in networks - fields} or Optimizer()
+        default = Run(
+            experiment="default",
+            family=self.family,
+            model=families.get(self.family).Config(),
+            optimizer=optimizer,
+        )
+        values = _flat(to_json(default))
+        same = {"experiment", "family"}
+        return {n for n, v in self.config.items() if n not in same and values.get(n, MISSING) != v}
 
     @property
     def density(self) -> str:
@@ -126,8 +156,7 @@ def read_run(folder: pathlib.Path, name: str) -> Shown:
         config = run.record["config"]
     run.config = _flat(config)
     _read_metrics(run)
-    _read_samples(run)
-    _read_puzzles(run)
+    read_samples(run, folder / "samples")
     return run
 
 
@@ -199,8 +228,25 @@ def _read_metrics(run: Shown) -> None:
             run.notes.append(f"{name}: {POINTS:,} of {len(values):,} values are shown.")
 
 
-def _read_samples(run: Shown) -> None:
-    paths = sample_grids.grids(run.folder / "samples")
+def read_samples(run: Shown, folder: pathlib.Path) -> None:
+    """Reads the grids, the real images and the solved puzzles of a run's `samples/`."""
+    _read_grids(run, folder)
+    real, puzzles = folder / sample_grids.REAL, folder / FILE
+    try:
+        if real.exists():
+            sample_grids.read_grid(real)
+            run.real = read_bytes(real, FRAME_BYTES)
+    except ValueError:
+        run.notes.append(f"{real.name} cannot be read.")
+    try:
+        if puzzles.exists():
+            run.puzzles, run.puzzle_images = read_puzzles(puzzles), read_bytes(puzzles, FRAME_BYTES)
+    except ValueError:
+        run.notes.append(f"{puzzles.name} cannot be read.")
+
+
+def _read_grids(run: Shown, folder: pathlib.Path) -> None:
+    paths = sample_grids.grids(folder)
     whole, damaged, layouts = [], [], dict[int, GridLayout | None]()
     for step, path in sample_grids.thin(list(paths.items()), sample_grids.FRAMES):
         try:
@@ -216,6 +262,7 @@ def _read_samples(run: Shown) -> None:
     if not run.frames:
         run.notes.append("No samples yet.")
         return
+    run.stages = [tiles.stage if (tiles := layouts[step]) else "" for step, _ in run.frames]
     layout, *others = set(layouts.values())
     if layout and not others and len(layout.titles) == layout.columns > 1:
         run.sheet = layout
@@ -224,13 +271,3 @@ def _read_samples(run: Shown) -> None:
         wrong = [tiles.wrong if (tiles := layouts[step]) else None for step, _ in run.frames]
         run.wrong = [None if numbers is None else list(numbers) for numbers in wrong]
     run.strip, run.film = sample_grids.strip(paths), sample_grids.write_gif(paths)
-
-
-def _read_puzzles(run: Shown) -> None:
-    path = run.folder / "samples" / FILE
-    if not path.exists():
-        return
-    try:
-        run.puzzles, run.puzzle_images = read_puzzles(path), read_bytes(path, FRAME_BYTES)
-    except ValueError:
-        run.notes.append(f"{path.name} cannot be read.")

@@ -15,7 +15,8 @@ from genjax.train.caption_sheets import CaptionSheet, caption_sheet
 from genjax.train.load_run import evaluation_variables
 from genjax.train.puzzle_sheets import puzzle_sheet
 from genjax.train.run_config import Run
-from genjax.train.sample_grids import fitting, save_grid
+from genjax.train.sample_grids import REAL, fitting, save_grid
+from genjax.train.sheets import sheet_images, sheet_split, spaced_rows
 from genjax.train.translation_sheets import translation_sheet
 
 
@@ -25,12 +26,14 @@ class SampleDrawer:
 
     Attributes:
       draw: `draw(variables, key)` returns images `[N, *shape]`, row by row.
+      real: `real()` returns as many evenly spaced examples of a split, `[N, *shape]`.
       limits: lowest and highest value of an image.
       titles: of the columns of a sheet; none for samples.
       captions: sheet of a text-to-image run.
     """
 
     draw: Callable[[Any, jax.Array], jax.Array]
+    real: Callable[[], np.ndarray]
     limits: tuple[float, float]
     titles: tuple[str, ...] = ()
     captions: CaptionSheet | None = None
@@ -43,6 +46,13 @@ class SampleDrawer:
         if self.captions is not None:
             return self.captions.save(path, images)
         return save_grid(path, images, *self.limits, titles=self.titles, **stage)
+
+    def save_real(self, folder: pathlib.Path) -> None:
+        """Writes real images to a run's `samples/`, once; a sheet has them already."""
+        path = folder / REAL
+        if path.exists() or self.titles or self.captions is not None:
+            return
+        save_grid(path, self.real(), *self.limits)
 
 
 def draws_images(family: Any) -> bool:
@@ -81,4 +91,11 @@ def sample_drawer(run: Run, family: Any, dataset: Dataset, sharding: Any = None)
     compiled = jax.jit(draw, out_shardings=sharding)
     batch, titles = (sheet.batch, sheet.titles) if sheet else (None, ())
     limits = family.traits(run.model).sample_range
-    return SampleDrawer(lambda v, key: compiled(v, key, batch), limits, titles, captions)
+
+    def real() -> np.ndarray:
+        split = sheet_split(dataset)
+        length = dataset.length(split)
+        rows = {"x": spaced_rows(length, min(n, length))}
+        return sheet_images(run, dataset, split, rows)["x"]
+
+    return SampleDrawer(lambda v, key: compiled(v, key, batch), real, limits, titles, captions)

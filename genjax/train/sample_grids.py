@@ -24,6 +24,7 @@ from genjax.data.file_writing import remove_parts, write_file
 from genjax.data.image_grid import GREY, GridLayout, grid_with_layout, place_images
 from genjax.data.json_files import parse_json
 
+REAL = "real.png"  # real images, beside the grids
 TEXT = "genjax"  # key of the PNG text that holds the geometry
 ROWS, COLUMNS, FRAMES = 12, 10, 60  # at most, in a strip and in an animation
 MAX_PIXELS = 2**25  # of a grid that is read; PNG compresses a constant image 1000 to 1

@@ -414,6 +414,7 @@ class Trainer:
         x = np.asarray(self.drawer.draw(state.eval_variables(), key))
         if jax.process_index() == 0:
             path = self.context.workdir / "samples" / f"step_{step:08d}.png"
+            self.drawer.save_real(path.parent)
             stage = self.layouts.saved(step).stage.name
             fade = state.variables.get("buffers", {}).get("fade", {}) if stage else {}
             alpha = float(fade.get("alpha", 1.0))

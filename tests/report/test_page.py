@@ -334,10 +334,12 @@ def test_only_differences_between_the_runs_shown(page):
             for t in page.locator("#settings-table tbody th:visible").all_inner_texts()
         ]
 
+    assert names() == ["experiment", "seed", "train.batch_size"]
+    page.locator("#only-differences").uncheck()
     everything = names()
     assert len(everything) > 30
+    assert everything[:3] == ["experiment", "seed", "train.batch_size"]
     page.locator("#only-differences").check()
-    assert names() == ["experiment", "seed", "train.batch_size"]
     # The one run with another batch size, out of the picture.
     page.locator(".legend .chip", has_text="begun").click()
     assert names() == ["experiment", "seed"]

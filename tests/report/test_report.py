@@ -106,7 +106,16 @@ def test_a_finished_run(tmp_path):
     assert page.all("title")[0][1] == "bars"
     cells = page.rows("comparison")["bars"]
     assert cells == [
-        *("finished", "nade", "exact", "1,234", "test NLL", "\u2013", "5.250 \u00b1 0.125 nats"),
+        *(
+            "finished",
+            "nade",
+            "exact",
+            "9",
+            "1,234",
+            "test NLL",
+            "\u2013",
+            "5.250 \u00b1 0.125 nats",
+        ),
         *("0", "40", "0.50", "cpu x1", "abc123"),
     ]
     assert page.notes() == []
@@ -135,6 +144,30 @@ def test_a_finished_run(tmp_path):
     # A run written by an older version, or cut before its end, gets its strip and film now.
     assert (folder / "samples" / "strip.png").read_bytes() == strip
     assert (folder / "samples" / "film.gif").exists()
+
+
+def test_settings_that_differ_from_the_defaults_come_first(tmp_path):
+    folder = write_run(tmp_path / "run", make_run("bars", 3, batch_size=7))
+    page = page_of(tmp_path, folder)
+    names = list(page.rows("settings-table"))
+    marked = [a.get("class") == "differs" for a, _ in page.all("tr") if "class" in a]
+    first = set(names[: len(marked)])
+    assert {"seed", "train.batch_size", "data.data", "optimizer.learning_rate"} <= first
+    assert not {"train.mixed_precision", "optimizer.b1", "experiment"} & first
+    assert f"Only the {len(marked)} of {len(names)} settings" in page.source
+
+
+def test_samples_are_above_curves_and_beside_real_images(tmp_path):
+    folder = write_run(tmp_path / "run", make_run("bars"), metrics=LINES, grids=(10,))
+    save_grid(folder / "samples" / "real.png", np.ones((9, 4, 4)))
+    page = page_of(tmp_path, folder)
+    assert [text for _, text in page.all("h2")] == ["Comparison", "Samples", "Curves", "Settings"]
+    real = (folder / "samples" / "real.png").read_bytes()
+    assert picture(page.all("img", class_="real")[0][0]["src"]) == ("png", real)
+    (folder / "samples" / "real.png").write_bytes(b"no PNG")
+    damaged = page_of(tmp_path, folder)
+    assert not damaged.all("img", class_="real")
+    assert "real.png cannot be read." in damaged.notes()
 
 
 def test_metrics_are_beside_those_of_real_images(tmp_path):
@@ -286,7 +319,7 @@ def test_shows_source_of_the_papers_figure_and_differences(tmp_path):
     config["figure"] |= {"paper": 88.33, "source": "Table 2", "difference": "Adam"}
     (folder / "config.json").write_text(json.dumps(config))
     page = page_of(tmp_path, folder)
-    assert page.rows("comparison")["bars"][5] == "88.33 nats"
+    assert page.rows("comparison")["bars"][6] == "88.33 nats"
     assert dict(zip(*([t for _, t in page.all(tag)] for tag in ("dt", "dd")), strict=True)) == {
         "Folder": "run",
         "Data": "bars",
@@ -394,7 +427,7 @@ def test_damaged_lines_and_non_finite_values(tmp_path):
         ["loss", [[0, [1, 2, 3, 4, 5, 9], [2.5, None, None, None, 1, None]]]]
     ]
     assert "metrics.jsonl: 9 lines are damaged and omitted." in page.notes()
-    assert page.rows("comparison")["bars"][8] == "9 of 10"
+    assert page.rows("comparison")["bars"][9] == "9 of 10"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00", "5", '{"a": ' * 5000, ""])
@@ -432,7 +465,7 @@ def test_a_record_with_values_of_wrong_types(tmp_path):
     wrong = {name: ["x"] for name in make_record(run)} | {"obtained": float("nan"), "minutes": "2"}
     folder = write_run(tmp_path / "run", run, record=wrong)
     page = page_of(tmp_path, folder)
-    assert page.rows("comparison")["bars"][6] == "\u2013"
+    assert page.rows("comparison")["bars"][7] == "\u2013"
 
 
 def test_damaged_images_are_left_out(tmp_path):

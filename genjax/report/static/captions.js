@@ -12,7 +12,7 @@
         const canvas = document.createElement("canvas");
         [canvas.width, canvas.height] = [width, height];
         canvas.setAttribute("role", "img");
-        canvas.style.width = `${Math.min(width, 135)}px`;
+        canvas.style.setProperty("--own", `${Math.min(width, 135)}px`);
         tiles.append(canvas);
         return { canvas, top, left };
       });
@@ -38,6 +38,14 @@
       });
       status.textContent = now ? `${right} of ${total} samples are correct; the others are framed.` : "";
     }
+    // One caption, whose samples are larger, or all.
+    const choice = box.querySelector("select");
+    choice.addEventListener("input", () => {
+      [...box.querySelectorAll("li")].forEach((item, i) => {
+        item.hidden = choice.value !== "" && Number(choice.value) !== i;
+      });
+      box.classList.toggle("one", choice.value !== "");
+    });
     grid.addEventListener("load", paint);
     grid.closest(".zoom").hidden = true;
     box.hidden = false;
