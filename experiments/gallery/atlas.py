@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -90,10 +91,13 @@ def _control(axis: Axis) -> Html:
     if not axis.slider:
         options = [el("option", value, value=i) for i, value in enumerate(axis.values)]
         return el("label", el("span", axis.name), el("select", *options), hidden=one)
+    last = len(axis.values) - 1
+    # The label is that of its first child, the output.
+    attributes: dict[str, Any] = dict(value=axis.first, aria_label=axis.name)
     return el(
         "label",
         el("span", axis.name, " ", el("output", axis.values[axis.first])),
-        el("input", type="range", min=0, max=len(axis.values) - 1, step=1, value=axis.first),
+        el("input", type="range", min=0, max=last, step=1, **attributes),
         hidden=one,
         class_="slider",
     )

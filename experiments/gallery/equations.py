@@ -1,7 +1,7 @@
 """The equation of every family, in the notation of its docstring; see `mathml.py`."""
 
 _GAN = r"\min_G \max_D \quad \E_x[\log D(x)] + \E_z[\log(1 - D(G(z)))]"
-_PIXELS = r"p(x) = \prod_i p(x_{i,R} \mid x_{<i}) \, p(x_{i,G} \mid x_{<i}, x_{i,R}) \,"
+_PIXELS = r"p(x) = \prod_i p(x_{i,R} \mid x_{<i}) p(x_{i,G} \mid x_{<i}, x_{i,R})"
 _PIXELS += r" p(x_{i,B} \mid x_{<i}, x_{i,R}, x_{i,G})"
 
 EQUATIONS = {
@@ -23,8 +23,8 @@ EQUATIONS = {
     r" p(x_i = 1 \mid c) = \frac{n_{c1} + \alpha_i}{n_c + 2 \alpha_i}",
     "mixture": r"p(x) = \sum_k w_k \prod_d \mu_{kd}^{x_d} (1 - \mu_{kd})^{1 - x_d}",
     "vae": r"\log p(x) \ge \E_{q(z \mid x)}[\log p(x \mid z)] - \KL(q(z \mid x) \norm p(z))",
-    "hierarchical_vae": r"p(x, h_1, \ldots, h_L) = p(h_L) \, p(h_{L-1} \mid h_L) \ldots"
-    r" p(h_1 \mid h_2) \, p(x \mid h_1)",
+    "hierarchical_vae": r"p(x, h_1, \ldots, h_L) = p(h_L) p(h_{L-1} \mid h_L) \ldots"
+    r" p(h_1 \mid h_2) p(x \mid h_1)",
     "m2": r"\log p(x, y) \ge \E_{q(z \mid x, y)}[\log p(x \mid y, z)] + \log p(y)"
     r" - \KL(q(z \mid x, y) \norm p(z))\\"
     r"\log p(x) \ge \sum_y q(y \mid x) (-L(x, y) - \log q(y \mid x))",
@@ -49,7 +49,7 @@ EQUATIONS = {
     "puzzle_gan": r"\text{first maps of part } k = W z_k, \quad z = (z_1, \ldots, z_K)",
     "joint_embedding": r"L = \max(0, 1 + s(v, t') - s(v, t)) + \max(0, 1 + s(v', t) - s(v, t))",
     "dalle": r"p(t, z) = \prod_i p(t_i \mid t_{<i}) \prod_j p(z_j \mid t, z_{<j})\\"
-    r"p(x \mid t) = \sum_z p(x \mid z) \, p(z \mid t)",
+    r"p(x \mid t) = \sum_z p(x \mid z) p(z \mid t)",
     "gan_cls": r"L_D = -\log D(x, t) - \frac{1}{2} \log(1 - D(x', t))"
     r" - \frac{1}{2} \log(1 - D(G(z, t), t))\\L_G = -\log D(G(z, t), t)",
 }

@@ -82,6 +82,8 @@ class _Reader:
             return el("mn", number)
         if letter:
             return el("mi", letter)
+        if sign == "\\":
+            raise ValueError(f"the equation {self.tex} has a backslash without a name.")
         if sign == "{":
             return el("mrow", self.row("}"))
         if sign:

@@ -39,6 +39,7 @@ def samples(run: Shown) -> Html:
             max=len(run.frames) - 1,
             value=len(run.frames) - 1,
             step=1,
+            aria_label="Step",  # the label is that of its first child, the output
             aria_valuetext=f"step {step:,}",
         ),
         class_="slider by-step",

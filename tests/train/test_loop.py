@@ -27,6 +27,7 @@ from genjax.train.load_run import load_state
 from genjax.train.metric_log import Metrics
 from genjax.train.programs import Programs
 from genjax.train.run_config import resolve, schedule_warnings
+from genjax.train.sample_grids import cut, read_grid
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,12 @@ def test_files_of_a_finished_run(finished):
     with Image.open(workdir / "samples" / "step_00000040.png") as image:
         assert image.mode == "RGB"
     names = sorted(p.name for p in (workdir / "samples").iterdir())
-    assert names == ["film.gif", *(f"step_{s:08d}.png" for s in range(5, 41, 5)), "strip.png"]
+    grids = [f"step_{s:08d}.png" for s in range(5, 41, 5)]
+    assert names == ["film.gif", "real.png", *grids, "strip.png"]
+    page, tiles = read_grid(workdir / "samples" / "real.png")
+    held_out = genjax.data.load(run.data).splits["validation"]["x"]  # evenly spaced
+    shown = cut(page, tiles)[:, :: tiles.scale, :: tiles.scale, :1] // 255
+    np.testing.assert_array_equal(shown, held_out[[0, 26, 53, 79]])
 
 
 def test_the_record_has_the_exact_likelihood_of_the_selected_weights(finished):
