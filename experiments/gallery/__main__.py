@@ -31,11 +31,13 @@ def main(argv: list[str] | None = None) -> int:
         " of the package",
     )
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the site")
+    text = "data that have moved since training, or that weights have no path of"
+    parser.add_argument("--data", nargs="+", default=[], metavar="SOURCE", help=text)
     options = parser.parse_args(argv)
     set_up_process()
 
     def write() -> None:
-        print(write_site(options.out, options.source or weights_names())[0])
+        print(write_site(options.out, options.source or weights_names(), options.data)[0])
 
     return run_command(write)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -41,12 +42,15 @@ class Entry:
     notes: list[str]
 
 
-def read_entries(sources: list[str], scratch: pathlib.Path) -> list[Entry]:
+def read_entries(
+    sources: Sequence[str], scratch: pathlib.Path, data: Sequence[str] = ()
+) -> list[Entry]:
     """Returns the entries of runs, folders of runs, weights files and names.
 
     Args:
       sources: as given.
       scratch: folder for samples of weights.
+      data: further data, for runs whose own have moved and for weights of data in a file.
 
     Raises:
       ValueError: a source holds no run.
@@ -56,17 +60,17 @@ def read_entries(sources: list[str], scratch: pathlib.Path) -> list[Entry]:
         root = pathlib.Path(source)
         for path in find_runs(root):
             name = path.stem if path.is_file() else path.absolute().name
-            given = source if path.is_file() or path == root else str(path)
-            found.setdefault(path.resolve(), (path, name, given))
+            whole = source if path.is_file() or path == root else str(path)
+            found.setdefault(path.resolve(), (path, name, whole))
     runs = named([read_run(path, name) for path, name, _ in found.values()])
-    sources = [given for _, _, given in found.values()]
+    given = [source for _, _, source in found.values()]
     return [
-        read_entry(run, source, scratch / str(i))
-        for i, (run, source) in enumerate(zip(runs, sources, strict=True))
+        read_entry(run, source, scratch / str(i), data)
+        for i, (run, source) in enumerate(zip(runs, given, strict=True))
     ]
 
 
-def read_entry(run: Shown, source: str, scratch: pathlib.Path) -> Entry:
+def read_entry(run: Shown, source: str, scratch: pathlib.Path, data: Sequence[str]) -> Entry:
     """Loads weights and data of a run, and draws what its folder has not."""
     notes: list[str] = []
     try:
@@ -74,12 +78,19 @@ def read_entry(run: Shown, source: str, scratch: pathlib.Path) -> Entry:
     except checks.USER_ERRORS as error:
         run.notes.append(f"No weights: figures that need them are left out. {_words(error)}")
         return Entry(run, None, None, source, notes)
-    try:
-        dataset = genjax_data.load(dataclasses.replace(model.run.data, stream="no"))
-        check_trained_on(dataset, run.folder)
-    except checks.USER_ERRORS as error:
-        dataset = None
-        notes.append(f"Its data cannot be read. {_words(error)}")
+    dataset, why = None, ""
+    for candidate in (model.run.data.data, *data):
+        found = dataclasses.replace(model.run.data, data=candidate, stream="no")
+        try:
+            loaded = genjax_data.load(found)
+            check_trained_on(loaded, run.folder)
+        except checks.USER_ERRORS as error:
+            why = why or _words(error)
+            continue
+        dataset = loaded
+        break
+    if dataset is None:
+        notes.append(f"Its data cannot be read. {why}")
     if run.folder.is_file():
         run.notes.clear()  # there are samples, and nobody expects curves
     if not run.frames:

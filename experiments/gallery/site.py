@@ -26,19 +26,22 @@ from genjax.version import __version__
 YES, NO = "\u25cf", "\u00b7"  # a disc and a dot
 
 
-def write_site(out: pathlib.Path, sources: Sequence[str]) -> list[pathlib.Path]:
+def write_site(
+    out: pathlib.Path, sources: Sequence[str], data: Sequence[str] = ()
+) -> list[pathlib.Path]:
     """Writes the site and returns the paths of its pages, the map first.
 
     Args:
       out: folder, created if it is missing; pages of an earlier gallery are replaced.
       sources: runs, folders of runs, weights files and names of weights.
+      data: further data; see `read_entries`.
 
     Raises:
       ValueError: a source holds no run.
       OSError: a file cannot be written.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        entries = read_entries(list(sources), pathlib.Path(scratch))
+        entries = read_entries(sources, pathlib.Path(scratch), data)
     of_family: dict[str, list[Entry]] = {}
     for entry in entries:
         of_family.setdefault(entry.shown.family, []).append(entry)
