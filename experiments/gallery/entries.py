@@ -98,7 +98,7 @@ def read_entry(run: Shown, source: str, scratch: pathlib.Path, data: Sequence[st
     return Entry(run, model, dataset, source, notes)
 
 
-def _words(error: BaseException) -> str:
+def _words(error: Exception) -> str:
     text = checks.error_message(error, "the batch size")
     return text[:1].upper() + text[1:]
 

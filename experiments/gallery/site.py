@@ -235,8 +235,8 @@ def figure_of(record: dict) -> Html | str:
         value = f"{obtained:.4g}" + ("" if error is None else f" \u00b1 {error:.2g}")
         parts.append(f"{record.get('metric', '')} {value} {record.get('unit', '')}".strip())
     for name, words in (("parameters", "{:,} parameters"), ("minutes", "{:.1f} minutes")):
-        value = number(record.get(name))
-        parts += [] if value is None else [words.format(value)]
+        count = number(record.get(name))
+        parts += [] if count is None else [words.format(count)]
     return ", ".join(parts)
 
 

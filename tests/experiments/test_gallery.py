@@ -80,7 +80,7 @@ def browser():
 
 @pytest.fixture
 def page_of(browser, models):
-    """Opens the page of a name; afterwards it has had no error, loaded nothing else and is not too wide."""
+    """Opens the page of a name; afterwards it has had no error and loaded nothing else."""
     pages = []
 
     def opening(name, width=1440, **options):
