@@ -16,9 +16,9 @@ from genjax.core.protocols import Growing, PuzzleSolver, Sampler, TextToImage, T
 from genjax.report.run_reader import Shown, find_runs, named, read_run, read_samples
 from genjax.train import sample_grids
 from genjax.train.load_run import check_trained_on
-from genjax.train.pretrained import Pretrained, from_pretrained
 from genjax.train.sample_drawing import sample_drawer
 from genjax.train.solved_puzzles import solve_puzzles, write_puzzles
+from genjax.train.trained_model import Pretrained, from_pretrained
 
 SAMPLES = 36  # of weights, which have no grids
 

@@ -24,8 +24,8 @@ from genjax.core.protocols import (
 )
 from genjax.nn import StandardNormal
 from genjax.report.markup import Html
-from genjax.train.pretrained import Pretrained
 from genjax.train.sheets import sheet_images, sheet_split, spaced_rows
+from genjax.train.trained_model import Pretrained
 
 CELLS = 1200  # images of an atlas, at most
 PIXELS = 2**21  # of an atlas, at most
