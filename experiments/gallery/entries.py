@@ -92,7 +92,7 @@ def read_entry(run: Shown, source: str, scratch: pathlib.Path, data: Sequence[st
     if dataset is None:
         notes.append(f"Its data cannot be read. {why}")
     if run.folder.is_file():
-        run.notes.clear()  # there are samples, and nobody expects curves
+        run.notes.clear()  # its samples are drawn below
     if not run.frames:
         draw_samples(run, model, dataset, scratch, notes)
     return Entry(run, model, dataset, source, notes)
