@@ -166,12 +166,7 @@ def fit(
         if not phase.finished or phase.signalled:
             return dataclasses.replace(phase, finished=False, record=None)
 
-    is_main = jax.process_index() == 0
-    progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
-    progress.say(started(run, workdir, session["device"]))
     dataset = genjax_data.load(run.data)
-    examples = ", ".join(f"{split} {n:,}" for split, n in dataset.counts().items())
-    progress.say(f"{run.experiment}  examples of {records.dataset_name(run.data.data)}: {examples}")
     check_compatibility(run, family, dataset)
     ranker = load_ranker(run, runs) if run.train.ranker and run.train.metrics else None
     mesh = make_mesh(devices, tensor_parallel=tensor_parallel)
@@ -193,6 +188,12 @@ def fit(
         )
 
     key = jax.random.key(run.seed)
+    is_main = jax.process_index() == 0
+    progress = Progress(run.experiment, run.train.steps, quiet=quiet or not is_main)
+    # After the checks, so that an error is one line.
+    progress.say(started(run, workdir, session["device"]))
+    examples = ", ".join(f"{split} {n:,}" for split, n in dataset.counts().items())
+    progress.say(f"{run.experiment}  examples of {records.dataset_name(run.data.data)}: {examples}")
     if mesh.size > 1:
         progress.say(memory_before(layouts, device_limit(mesh), fsdp=fsdp))
     signals = Signals(quiet=progress.quiet)
