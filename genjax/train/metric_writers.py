@@ -4,7 +4,6 @@ import csv
 import importlib
 import importlib.util
 import io
-import json
 import os
 import pathlib
 import uuid
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from genjax.data.file_writing import write_file
+from genjax.data.json_files import parse_json
 from genjax.train.hooks import Hook
 from genjax.train.metric_log import Line, Metrics, read_lines
 
@@ -209,7 +209,7 @@ class WeightsAndBiases(_Board):
     def __init__(self, path: pathlib.Path, lines: Sequence[Line]):
         """Begins or continues a run, and adds the lines that it lacks."""
         wandb = importlib.import_module("wandb")
-        settings = json.loads(path.with_name("config.json").read_bytes())
+        settings = parse_json(path.with_name("config.json").read_bytes())
         identity = path.with_name(self.name) / ".run"
         identity.parent.mkdir(exist_ok=True)
         if not identity.exists():

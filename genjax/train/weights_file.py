@@ -85,7 +85,7 @@ class WeightsFile:
         data = read_bytes(self.path)
         try:
             tensors = dict(safetensors.deserialize(data))
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
         except (safetensors.SafetensorError, ValueError) as error:
             raise ValueError(
                 f"{safe(self.path)} is not a safetensors file, or is truncated or damaged"

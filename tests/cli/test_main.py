@@ -55,7 +55,10 @@ def test_dispatches_to_the_command_named(monkeypatch):
         (["sample"], "error: the following arguments are required: workdir; --help"),
         (["solve", "run"], "error: the following arguments are required: INPUT, OUT; --help"),
         (["sample", "run", "--n", "many"], "error: argument --n: invalid int value: 'many'"),
-        (["report", "run", "--outt", "x"], "error: unrecognized arguments: --outt x; --help"),
+        (
+            ["report", "run", "--outt", "x"],
+            "error: there is no option --outt; did you mean --out? --help",
+        ),
         (["prepare", "a", "b", "--nme", "x"], "error: there is no option --nme; did you mean"),
     ],
 )
