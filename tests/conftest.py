@@ -1,5 +1,7 @@
 """Settings of all tests: no rank promotion, a shared compilation cache, few optimisations."""
 
+import contextlib
+import ctypes
 import gc
 import importlib.util
 import os
@@ -52,12 +54,30 @@ hypothesis.settings.load_profile("genjax")
 collect_ignore = [] if importlib.util.find_spec("torch") else ["support/torch_peers.py"]
 
 
+MOST = float(os.environ.get("GENJAX_TEST_MEMORY", 2.5e9))
+"""Bytes of a process above which compiled programs are freed after a file of tests."""
+
+
+def resident_bytes():
+    """Returns the memory of this process; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _objects_of_earlier_files_are_no_garbage():
     """A collection, such as one after an error of a checkpoint, looks at the new objects alone."""
     gc.freeze()
     yield
     gc.unfreeze()
+    if resident_bytes() > MOST:
+        jax.clear_caches()  # compiled programs; what is needed again is in the cache on disk
+        gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 # Files are distributed over processes: the slowest go first, so that none runs alone at the end.
