@@ -306,7 +306,9 @@ def test_documented_commands_have_their_options(command, capsys):
     if command.startswith("genjax"):  # options of `train` are those of the family
         call = functools.partial(main, [*command.split()[1:], "--help"])
     else:
-        module = importlib.import_module(f"{name}.__main__" if name == "experiments" else name)
+        module = importlib.import_module(name)
+        if hasattr(module, "__path__"):  # a package, run by its __main__
+            module = importlib.import_module(f"{name}.__main__")
         recipes = getattr(module, "RECIPES", None)
         whole = functools.partial(experiment.main, recipes, module.__doc__) if recipes else None
         call = functools.partial(whole or module.main, ["--help"])
