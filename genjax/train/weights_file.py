@@ -39,17 +39,17 @@ ENTRY = "genjax"
 class Metadata(TypedDict):
     """Entries of the metadata.
 
-        format: `FORMAT`.
-        genjax: version that wrote the file.
-        config: settings, as in config.json.
-        record: as in record.json.
-        data: name, checksum and number of examples of the data.
-        tokenizer: as tokenizer.json, or None.
-        rounding: dtype of tensors that are float32 in the run.
-    XX
-        leaves: shape, dtype in the run, and CRC-32 in the file, by name.
-        empty: names of collections without leaves.
-        checksum: CRC-32 of all other entries.
+    format: `FORMAT`.
+    genjax: version that wrote the file.
+    config: settings, as in config.json.
+    record: as in record.json.
+    data: name, checksum and number of examples of the data.
+    tokenizer: as tokenizer.json, or None.
+    rounding: dtype of tensors that are float32 in the run.
+    rounded_figure: figure that was computed with the rounded tensors, if it was.
+    leaves: shape, dtype in the run, and CRC-32 in the file, by name.
+    empty: names of collections without leaves.
+    checksum: CRC-32 of all other entries.
     """
 
     format: int
