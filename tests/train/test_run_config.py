@@ -315,12 +315,12 @@ def test_rejects_invalid_seeds():
         (
             Train,
             {"writers": ("tsv",)},
-            "`writers` must be a tuple, each entry one of csv, tensorboard, got ('tsv',)",
+            "`writers` must be a tuple, each entry one of csv, tensorboard, wandb, got ('tsv',)",
         ),
         (
             Train,
             {"writers": "csv"},
-            "`writers` must be a tuple, each entry one of csv, tensorboard, got 'csv'",
+            "`writers` must be a tuple, each entry one of csv, tensorboard, wandb, got 'csv'",
         ),
         (Train, {"ema": "0.9"}, "`ema` must be a number in [0, 1), got '0.9'"),
         (Train, {"metric": None}, "`metric` must be a string, got None."),
