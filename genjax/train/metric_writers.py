@@ -1,5 +1,6 @@
 """Further writers of metrics, as hooks: metrics.csv, TensorBoard, Weights & Biases."""
 
+import abc
 import csv
 import importlib
 import importlib.util
@@ -104,24 +105,24 @@ def write_csv(path: pathlib.Path) -> pathlib.Path:
     return out
 
 
-class _Board(Hook):
+class _Board(Hook, abc.ABC):
     """A writer that counts its lines, so that those written without it can be added later."""
 
     name = ""
 
     def __init__(self, path: pathlib.Path, lines: Sequence[Line], written: int):
         """Counts the lines of metrics.jsonl, of which some are written."""
-        self.path, self.lines, self.closed = path, len(lines), False
+        self.path, self.lines = path, len(lines)
         for line in lines[written:]:
             self.add(line.step, line.values)
 
+    @abc.abstractmethod
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds the finite values of a step."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def finish(self) -> None:
         """Writes what is pending, and ends threads."""
-        raise NotImplementedError
 
     def on_log(self, step: int, metrics: Mapping[str, float | None]) -> None:
         """Adds a line."""
@@ -134,10 +135,8 @@ class _Board(Hook):
 
     def on_end(self, record: Mapping[str, Any] | None) -> None:
         """Writes what is pending, and its number of lines."""
-        if not self.closed:
-            self.closed = True
-            self.finish()
-            _write_count(self.path, self.name, self.lines)
+        self.finish()
+        _write_count(self.path, self.name, self.lines)
 
 
 class TensorBoard(_Board):
@@ -239,7 +238,7 @@ class WeightsAndBiases(_Board):
 
     def on_end(self, record: Mapping[str, Any] | None) -> None:
         """Adds the figure, and waits until everything is sent or written."""
-        if record is not None and not self.closed:
+        if record is not None:
             self.run.summary.update({k: record[k] for k in ("metric", "obtained", "std_error")})
         super().on_end(record)
 
