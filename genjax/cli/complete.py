@@ -62,7 +62,7 @@ def draw_completions(options: argparse.Namespace) -> dict[str, object]:
         raise ValueError(
             f"pixels must be from 0 to {height * width - 1}, so that some are unknown."
         )
-    _, variables = load(options.workdir)
+    _, variables = load(files)
     trained = None if options.other_data else options.workdir
     run, dataset = open_split(run, options.split, options.data, trained)
     x = evaluation_data(run, dataset, options.split)[: options.images]

@@ -51,7 +51,8 @@ def main(argv: list[str]) -> None:
         overwrite=options.overwrite,
         source=options.file,
     )
-    run, variables = load(options.workdir)
+    source = run_files(options.workdir)
+    run, variables = load(source)
     family = families.get(run.family)
     if not isinstance(family, TextToImage):
         raise ValueError(
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
             f" of {' or '.join(families.implementing(TextToImage))}."
         )
     settings = sampling_settings(options, run, family)
-    tokenizer = run_files(options.workdir).tokenizer()
+    tokenizer = source.tokenizer()
     whose = f"the run in {safe(options.workdir)}"
     text = encode_captions(tokenizer, texts, family.text_spec(run.model), whose)
     scorers: dict[str, CaptionScorer] = {}

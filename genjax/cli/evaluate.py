@@ -62,9 +62,9 @@ def compare(options: argparse.Namespace) -> None:
     Raises:
       ValueError: it is not that of the record.
     """
-    run, variables = load(options.workdir)
-    record = run_files(options.workdir).record()
-    found = figure_of(run, variables, record, options.workdir, options.data)
+    files = run_files(options.workdir)
+    run, variables = load(files)
+    found = figure_of(run, variables, files.record(), options.workdir, options.data)
     print(json.dumps(plain(dataclasses.asdict(found) | {"agrees": found.agrees()})))
     if not found.agrees():
         raise ValueError(f"the figure is not that of the record: {found}; train the run again.")

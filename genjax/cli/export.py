@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
             f"{safe(options.workdir)} has no record.json, so the run is not finished; repeat its"
             f" command, which resumes it."
         )
-    run, variables = load(options.workdir)
+    run, variables = load(files)
     tokenizer = files.tokenizer() if run.data.tokenizer else None
     figure = None
     if options.evaluate:

@@ -109,7 +109,7 @@ def draw_latent_figures(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.workdir} is a run of {run.family}, which has no latents; use a run of a"
             f" family such as vae."
         )
-    _, variables = load(options.workdir)
+    _, variables = load(files)
     trained = None if options.other_data else options.workdir
     run, dataset = open_split(run, options.split, options.data, trained)
     x = evaluation_data(run, dataset, options.split)

@@ -42,10 +42,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=pathlib.Path, help=text)
     parser.add_argument("--npy", type=pathlib.Path, help="also write the samples to a .npy file")
     options = parser.parse_args(argv)
-    out = options.out or run_files(options.workdir).output("samples") / f"seed_{options.seed}.png"
+    files = run_files(options.workdir)
+    out = options.out or files.output("samples") / f"seed_{options.seed}.png"
     checks.positive(n=options.n)
     checks.seed(seed=options.seed)
-    run, variables = load(options.workdir)
+    run, variables = load(files)
     family = families.get(run.family)
     if isinstance(family, Translator):
         raise ValueError(

@@ -16,14 +16,16 @@ from genjax.train.compatibility import check_compatibility
 from genjax.train.identity import RunIdentity
 from genjax.train.layouts import Layouts
 from genjax.train.run_config import Run
-from genjax.train.run_files import run_files
+from genjax.train.run_files import RunFiles, run_files
 from genjax.train.weights_file import WeightsFile
 from genjax.train.workdir import read_run, saved_data
 
 RUNS = pathlib.Path("runs")
 
 
-def load(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run, dict[str, Any]]:
+def load(
+    workdir: str | os.PathLike | RunFiles, *, newest: bool = False
+) -> tuple[Run, dict[str, Any]]:
     """Returns the settings of a run and the variables to evaluate and sample with.
 
     They are those of the best checkpoint by validation if there is one, else of the newest; the
@@ -35,7 +37,7 @@ def load(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run, dict
         x = family.sample(config.model, variables, jax.random.key(0), 16)
 
     Args:
-      workdir: folder of a run, a weights file, or its name; see `run_files`.
+      workdir: folder of a run, a weights file, its name, or their `run_files`.
       newest: take the newest checkpoint, also where an earlier one is the best.
 
     Raises:
@@ -45,7 +47,7 @@ def load(workdir: str | os.PathLike, *, newest: bool = False) -> tuple[Run, dict
     files = run_files(workdir)
     if isinstance(files, WeightsFile):
         return files.settings(), files.variables()
-    config, state = load_state(workdir, newest=newest)
+    config, state = load_state(files.path, newest=newest)
     return config, evaluation_variables(config, families.get(config.family), state.eval_variables())
 
 

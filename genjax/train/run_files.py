@@ -72,16 +72,19 @@ class RunFolder:
         return own_folder(self.path, name)
 
 
-def run_files(source: str | os.PathLike) -> RunFiles:
+def run_files(source: str | os.PathLike | RunFiles) -> RunFiles:
     """Returns the files of a run.
 
     Args:
       source: folder of a run; a weights file, or a folder with model.safetensors; a name of weights
-        that come with the package; or `owner/name` of the Hugging Face Hub.
+        that come with the package; `owner/name` of the Hugging Face Hub; or the files themselves,
+        so that a weights file is read once.
 
     Raises:
       ValueError: there is no such run, or its weights file is damaged.
     """
+    if not isinstance(source, str | os.PathLike):
+        return source
     path = pathlib.Path(source)
     if (path / "config.json").is_file():
         return RunFolder(path)

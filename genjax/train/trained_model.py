@@ -48,7 +48,7 @@ def from_pretrained(source: str | os.PathLike) -> Pretrained:
       ValueError: there is no such model, or its file is damaged or of a newer version.
     """
     files = run_files(source)
-    run, variables = load(source)
+    run, variables = load(files)
     family = families.get(run.family)
     tokenizer = files.tokenizer() if run.data.tokenizer else None
     return Pretrained(family, run.model, variables, files.record(), run, tokenizer)
