@@ -113,15 +113,13 @@ GROWING_COLUMNS = {
 
 def test_the_figures_of_growing_networks_are_those_of_the_records():
     records = {r["experiment"]: r for r in read_records(table.RECORDS)}
-    tables = (ROOT / "docs" / "growing.md").read_text().split("## Figures")[1].split("\n\n")
     checked = 0
-    for lines in (t.splitlines() for t in tables if t.startswith("| row |")):
-        rows = [[cell.strip() for cell in line.strip().split("|")[1:-1]] for line in lines]
-        names = [row[0].strip("`") for row in rows[2:] if row[0].startswith("`")]
-        for name, *cells in rows[2:]:
+    for header, rows in figure_tables("growing.md", "| row |"):
+        names = [row[0].strip("`") for row in rows if row[0].startswith("`")]
+        for name, *cells in rows:
             real = not name.startswith("`")
             record = records[names[0] if real else name.strip("`")]
-            for column, cell in zip(rows[0][1:], cells, strict=True):
+            for column, cell in zip(header[1:], cells, strict=True):
                 decimals = len(cell.partition(".")[2])
                 if column == "paper":
                     want = "" if real else f"{table.rows()[name.strip('`')[:-4]].figure.paper:.2f}"
@@ -135,6 +133,14 @@ def test_the_figures_of_growing_networks_are_those_of_the_records():
     assert checked > 30
 
 
+def figure_tables(page, *starts):
+    """Yields the header and the rows of each table below Figures whose first line starts so."""
+    blocks = (ROOT / "docs" / page).read_text().split("## Figures")[1].split("\n\n")
+    for lines in (block.splitlines() for block in blocks if block.startswith(starts)):
+        header, _, *rows = ([c.strip() for c in line.strip().split("|")[1:-1]] for line in lines)
+        yield header, rows
+
+
 PUZZLE_COLUMNS = {
     **{f"gap {gap}": f"gap_{gap}_solved" for gap in range(3)},
     **{f"{missing} missing": f"missing_{missing}_solved" for missing in (1, 2)},
@@ -145,12 +151,8 @@ PUZZLE_COLUMNS = {
 def test_the_figures_of_puzzles_are_those_of_the_records():
     """Tables have one run and a row per solver, or a row per run and a column per solver."""
     records = {r["experiment"]: r for r in read_records(table.RECORDS)}
-    tables = (ROOT / "docs" / "puzzles.md").read_text().split("## Figures")[1].split("\n\n")
     checked = 0
-    for lines in (t.splitlines() for t in tables if t.startswith(("| row |", "| recipe |"))):
-        (kind, *columns), _, *rows = (
-            [cell.strip() for cell in line.strip().split("|")[1:-1]] for line in lines
-        )
+    for (kind, *columns), rows in figure_tables("puzzles.md", "| row |", "| recipe |"):
         names = [name.strip("`") for name, *_ in rows if name.startswith("`")]
         for first, *cells in rows:
             run = first.strip("`") if kind == "recipe" else names[0]
@@ -201,12 +203,8 @@ CAPTION_COLUMNS = {  # metric, quantity and factor; a split is written behind th
 def test_the_figures_of_text_to_image_are_those_of_the_records():
     """Tables have a row per run, or a row per way to draw of one run and a column per split."""
     records = {r["experiment"]: r for r in read_records(table.RECORDS)}
-    tables = (ROOT / "docs" / "text_to_image.md").read_text().split("## Figures")[1].split("\n\n")
     checked = 0
-    for lines in (t.splitlines() for t in tables if t.startswith(("| recipe |", "| `"))):
-        (kind, *columns), _, *rows = (
-            [cell.strip() for cell in line.strip().split("|")[1:-1]] for line in lines
-        )
+    for (kind, *columns), rows in figure_tables("text_to_image.md", "| recipe |", "| `"):
         for first, *cells in rows:
             metrics = records[(first if kind == "recipe" else kind).strip("`")]["final_metrics"]
             for column, cell in zip(columns, cells, strict=True):
