@@ -13,12 +13,10 @@ import json
 import sys
 from typing import Any
 
-import jax
 import numpy as np
 
 from genjax import checks, evals, families
 from genjax.cli.options import ArgumentParser, command, option_name
-from genjax.core import named_key
 from genjax.data import Dataset
 from genjax.data.transforms import binarization
 from genjax.evals.metric_result import plain
@@ -27,7 +25,7 @@ from genjax.train.progress import progress_callback
 from genjax.train.recomputed import figure_of
 from genjax.train.run_config import Run
 from genjax.train.run_files import run_files
-from genjax.train.splits import evaluation_conditions, evaluation_data
+from genjax.train.splits import evaluation_conditions, evaluation_data, evaluation_key
 
 
 @command("--batch-size, --samples, --chains")
@@ -89,7 +87,7 @@ def evaluated(options: argparse.Namespace) -> dict[str, Any]:
     trained = None if options.other_data else options.workdir
     run, dataset = open_split(draws[0], options.split, options.data, trained)
     x, condition = split_of(run, family, dataset, options)
-    key = named_key(jax.random.key(run.seed), 0, f"evaluate {options.split}")
+    key = evaluation_key(run, options.split)
     say = functools.partial(print, file=sys.stderr)
     progress = functools.partial(progress_callback, f"{run.experiment}  {options.split}", say)
     about = {"experiment": run.experiment, "split": options.split}

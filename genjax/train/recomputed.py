@@ -7,18 +7,15 @@ import pathlib
 import sys
 from typing import Any
 
-import jax
-
 from genjax import data as genjax_data
 from genjax import evals, families
-from genjax.core import named_key
 from genjax.train.compatibility import check_compatibility
 from genjax.train.final_metrics import final_metrics
 from genjax.train.load_run import check_trained_on
 from genjax.train.named_runs import load_ranker
 from genjax.train.progress import progress_callback
 from genjax.train.run_config import Run, figure_metric
-from genjax.train.splits import evaluation_conditions, evaluation_data
+from genjax.train.splits import evaluation_conditions, evaluation_data, evaluation_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +133,7 @@ def _figure(
         )
     split = "test" if "test" in dataset.splits else "train"
     nll = evals.make_nll(family, run.model, num_samples=run.train.eval_samples, reported=True)
-    key = named_key(jax.random.key(run.seed), 0, f"evaluate {split}")
+    key = evaluation_key(run, split)
     say = functools.partial(print, file=sys.stderr)
     nats = nll(
         variables,

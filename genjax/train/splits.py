@@ -31,6 +31,12 @@ def batch_transform(
     )
 
 
+def evaluation_key(run: Run, split: str) -> jax.Array:
+    """Returns the key of the noise in which a split is evaluated, the same at every step and in
+    every command, so that a figure can be computed again."""
+    return named_key(jax.random.key(run.seed), 0, f"evaluate {split}")
+
+
 def evaluation_data(run: Run, dataset: genjax_data.Dataset, split: str) -> np.ndarray:
     """Returns the transformed `x` of a split, `[N, *shape]`; dynamic binarisation drawn once."""
     return _evaluation_entries(run, dataset, split, ("x",))["x"]

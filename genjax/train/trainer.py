@@ -28,7 +28,12 @@ from genjax.train.run_config import Train, evaluated_by_steps
 from genjax.train.run_context import RunContext
 from genjax.train.sample_drawing import SampleDrawer, draws_images, sample_drawer
 from genjax.train.signals import agree_on_stop
-from genjax.train.splits import batch_transform, evaluation_conditions, evaluation_data
+from genjax.train.splits import (
+    batch_transform,
+    evaluation_conditions,
+    evaluation_data,
+    evaluation_key,
+)
 from genjax.train.stage_table import check_memory, render, stage_rows
 from genjax.train.status import RunStatus
 
@@ -354,7 +359,7 @@ class Trainer:
                 evaluation_conditions(self.run, self.family, self.dataset, split),
             )
         (x, condition), size = self.evaluated[split], self.run.train.eval_batch
-        key = named_key(jax.random.key(self.run.seed), 0, f"evaluate {split}")
+        key = evaluation_key(self.run, split)
         evaluate = self.nlls[config, num_samples]
         report = self.progress.passing(f"evaluating {split}")
 
