@@ -6,9 +6,9 @@
     python -m experiments.weights --check --quick        # those that take seconds
 
 A file is written if its run followed its recipe and the figure of the rounded weights is within the
-standard error of the record's; both figures are printed and kept in the file. The table of
-docs/weights.md is written too. `--check` compares figures in the same way: exit status 1 if one
-differs. Files whose data are not on this machine are not checked.
+standard error of the record's; both figures are printed and kept in the file. The run's record and
+the table of docs/weights.md are written too. `--check` compares figures in the same way: exit
+status 1 if one differs. Files whose data are not on this machine are not checked.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from experiments.table import SHORT_NAMES, number, rows
+from experiments.table import RECORDS, SHORT_NAMES, number, rows
 from genjax import checks, families
 from genjax import data as genjax_data
 from genjax.cli.experiment import recipe_differences
@@ -29,8 +29,9 @@ from genjax.train.export_run import export_run, finished_files
 from genjax.train.load_run import RUNS, check_trained_on, load
 from genjax.train.named_weights import FOLDER
 from genjax.train.recomputed import figure_of
-from genjax.train.record import run_name
+from genjax.train.record import run_name, write_record
 from genjax.train.run_config import figure_metric
+from genjax.train.run_files import RunFolder
 from genjax.train.weights_file import SUFFIX, Rounding, WeightsFile
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs" / "weights.md"
@@ -216,6 +217,8 @@ def export_all(options: argparse.Namespace) -> None:
             print(f"{name}  no finished run in {options.runs}: {wanted.command}")
             continue
         print(export(name, options.runs, options.folder), flush=True)
+        if options.folder == FOLDER:
+            write_record(RECORDS, RunFolder(options.runs / wanted.run_name).record())
     if options.folder == FOLDER:
         DOCS.write_text(with_table(DOCS.read_text(), table_rows()))
 

@@ -13,11 +13,13 @@ from experiments.strip.panels import Picture
 
 ACROSS = 4
 """Panels of a row, at most."""
-INNER, MARGIN, SPACE, GAP = 408, 16, 16, 4
+INNER, MARGIN, SPACE, GAP = 420, 16, 16, 4
 """Width of the images of a panel, margin around them, and space between panels and images, in
 pixels."""
 TITLE, MODEL, SMALL = 30, 23, 21
 """Sizes of the fonts in pixels: of the title, of the model's name, of columns and captions."""
+CAPTIONED = 128
+"""Width of an image with a caption, at most."""
 LINE = 25
 """Height of a line of the small font in pixels."""
 PAGE, PANEL, EDGE = (255, 255, 255), (246, 248, 250), (208, 215, 222)
@@ -61,12 +63,14 @@ def panel(title: str, model: str, picture: Picture) -> Image.Image:
     slot = (INNER + GAP) // columns
     lines = [wrapped(caption, slot - GAP) for caption in picture.captions]
     below = LINE * max(map(len, lines), default=0) + (GAP + 6 if lines else 0)
-    side = slot - GAP if not lines else min(slot - GAP, 128)
-    scale = max(1, side // images.shape[2])
+    scale = max(1, min(slot - GAP, CAPTIONED if lines else slot) // images.shape[2])
     images = images.repeat(scale, axis=1).repeat(scale, axis=2)
     height, width = images.shape[1:3]
     step = slot if lines else width + GAP
-    left = MARGIN + (INNER - (columns * step - GAP)) // 2
+    # Space that is left separates the examples of a row.
+    between = min(20, (INNER + GAP - columns * step) // max(1, picture.sets - 1))
+    places = [i * step + i * picture.sets // columns * between for i in range(columns)]
+    left = MARGIN + (INNER - places[-1] - step + GAP) // 2
     head = MARGIN + TITLE + 8 + MODEL + 12
     top = head + (LINE + 4 if picture.titles else 0)
     total = top + rows * (height + below + GAP) - GAP + MARGIN
@@ -75,12 +79,12 @@ def panel(title: str, model: str, picture: Picture) -> Image.Image:
     draw.text((MARGIN, MARGIN + TITLE // 2), title, INK, font(TITLE, True), anchor="lm")
     draw.text((MARGIN, MARGIN + TITLE + 8 + MODEL // 2), model, GREY, font(MODEL), anchor="lm")
     for i, text in enumerate(picture.titles):
-        middle = left + i * step + width // 2
+        middle = left + places[i] + (step - GAP) // 2
         draw.text((middle, head + LINE // 2), text, INK, fitting(text, step), anchor="mm")
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
-        x, y = left + column * step, top + row * (height + below + GAP)
-        x += (step - GAP - width) // 2
+        x = left + places[column] + (step - GAP - width) // 2
+        y = top + row * (height + below + GAP)
         out.paste(Image.fromarray(image), (x, y))
         for j, line in enumerate(lines[i] if lines else ()):
             place = (x + width // 2, y + height + 4 + j * LINE + LINE // 2)

@@ -22,6 +22,8 @@ from genjax.train.translation_sheets import translation_sheet
 
 KNOWN, DRAWN = (255, 255, 255), (255, 176, 64)
 """Colours of a white pixel that was given, and of one that the model drew."""
+BORDER = (96, 144, 255)
+"""Colour of the lines between shuffled pieces."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Picture:
       images: uint8 `[N, H, W, 3]`, row by row.
       columns: images per row.
       titles: of the columns, if each one shows something else.
+      sets: examples in each row, each of which has the same number of columns.
       captions: of the images, if they have any.
     """
 
     images: np.ndarray
     columns: int
     titles: tuple[str, ...] = ()
+    sets: int = 1
     captions: tuple[str, ...] = ()
 
 
@@ -127,7 +131,7 @@ def between(source: Source, columns: int, rows: int) -> Picture:
 
 def translated(source: Source, columns: int, rows: int) -> Picture:
     """Returns images of one domain, their translations, and the true images."""
-    titles = ("input", "drawn", "truth")
+    titles = ("given", "drawn", "truth")
     return _columns_of(source, translation_sheet, (0, 1, 2), titles, rows, columns // 3)
 
 
@@ -137,20 +141,18 @@ def attributes(source: Source, columns: int, rows: int) -> Picture:
     names = model.family.attribute_names(model.config)
     step = 2 if source.dataset.render is not None else 1
     which = (0, *(1 + step * i for i in range(len(names))))
-    return _columns_of(source, translation_sheet, which, ("input", *names), rows, 1)
+    return _columns_of(source, translation_sheet, which, ("given", *names), rows, 1)
 
 
 def solved(source: Source, columns: int, rows: int) -> Picture:
     """Returns shuffled pieces beside the solution, in which wrong pieces are framed."""
     picture = _columns_of(source, puzzle_sheet, (0, 1), ("pieces", "solved"), rows, columns // 2)
     images = picture.images.copy()
+    pieces = images[::2]
     grid = source.model.family.grid(source.model.config)
     for axis, n in zip((1, 2), grid, strict=True):
-        side = images.shape[axis]
-        for i in range(1, n):
-            edge = side * i // n
-            lines = images.swapaxes(0, axis)[edge - 1 : edge + 1]
-            lines[...] = (128, 160, 255)  # a line between the pieces
+        for edge in (pieces.shape[axis] * i // n for i in range(1, n)):
+            pieces.swapaxes(0, axis)[edge - 1 : edge + 1] = BORDER
     return dataclasses.replace(picture, images=images)
 
 
@@ -189,7 +191,7 @@ def _columns_of(
     images = images.reshape(-1, width, *images.shape[1:])[:count, list(which)]
     if len(images) < count:
         raise ValueError(f"the data of {source.name} have {len(images)} examples, not {count}.")
-    return Picture(images.reshape(-1, *images.shape[2:]), len(which) * sets, titles * sets)
+    return Picture(images.reshape(-1, *images.shape[2:]), len(which) * sets, titles * sets, sets)
 
 
 def _sheet(make: Any, source: Source, images: int) -> Sheet:
