@@ -16,8 +16,17 @@ from genjax.train.run_config import figure_metric
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
 NOT_EXPERIMENTS = {
-    *("__main__", "benchmarks", "examples", "gallery", "quantities", "reproduce", "results"),
-    *("select", "strip", "table", "weights"),
+    *(
+        "__main__",
+        "benchmarks",
+        "examples",
+        "gallery",
+        "quantities",
+        "reproduce",
+        "results",
+        "select",
+    ),
+    "table",
 }
 
 COLUMNS = (

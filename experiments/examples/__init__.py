@@ -1,1 +1,1 @@
-"""Examples: the tour, uses of a density, the blind spot, and importing a loss."""
+"""Examples: the tour, a lecture, own photos, uses of a density, blind spot, importing a loss."""

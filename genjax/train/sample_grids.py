@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def save_grid(
-    path: str | os.PathLike,
+    path: pathlib.Path,
     images: Any,
     low: float = 0.0,
     high: float = 1.0,
@@ -50,7 +50,6 @@ def save_grid(
     `columns` is the number of images per row; 0 makes the grid as square as possible. With
     `titles` there is one column per title. `stage` and `alpha` are those of networks that grow.
     """
-    path = pathlib.Path(path)
     page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns, titles=titles)
     tiles = dataclasses.replace(tiles, stage=stage, alpha=alpha)
     path.parent.mkdir(parents=True, exist_ok=True)
