@@ -18,7 +18,8 @@ The figure is the mean squared error of a pixel of test images, in [0, 1]. The r
 of reconstructions that a parser reads as their captions say, which bounds what a model of the
 tokens can draw, the perplexity of the codebook and its unused codes.
 
-Expected: `fsq` uses most of its codes, `vq_no_restart` the fewest.
+Measured: `vq` has the smallest error and uses all codes, `gumbel` has the highest perplexity, and
+`fsq` leaves a fifth of its codes unused. Expected: `vq_no_restart` uses the fewest.
 """
 
 import sys

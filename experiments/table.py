@@ -16,17 +16,8 @@ from genjax.train.run_config import figure_metric
 HERE = pathlib.Path(__file__).parent
 RECORDS = HERE / "records"
 NOT_EXPERIMENTS = {
-    *(
-        "__main__",
-        "benchmarks",
-        "examples",
-        "gallery",
-        "quantities",
-        "reproduce",
-        "results",
-        "select",
-    ),
-    "table",
+    *("__main__", "benchmarks", "examples", "gallery", "quantities", "reproduce", "results"),
+    *("select", "strip", "table", "weights"),
 }
 
 COLUMNS = (

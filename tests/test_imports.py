@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from support.helpers import ROOT
 
 import genjax
 from genjax.families import FAMILIES
@@ -53,6 +54,7 @@ NO_FAMILY_BY_NAME = {"data", "evals"}
 LATE = [
     *("PIL", "grain", "matplotlib", "sklearn", "tensorflow", "tensorflow_datasets", "tyro"),
     *("scipy.linalg", "scipy.optimize", "scipy.special", "tensorboardX"),
+    *("safetensors", "tokenizers"),
 ]
 HEAVY = ["flax", "optax", "orbax", "tensorflow_datasets", "tyro", "rich"]
 
@@ -236,6 +238,19 @@ def test_start_imports_no_package_that_it_does_not_use(code, absent):
     done = python(f"{code}\nimport sys; print([m for m in {absent} if m in sys.modules])")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_losses_layers_families_and_steps_need_jax_flax_and_chex_alone():
+    """docs/library.md names these three packages; their own dependencies are not blocked."""
+    done = python((ROOT / "tests" / "programs" / "small_install.py").read_text())
+    assert done.returncode == 0, done.stderr
+    blocked, families, *losses = done.stdout.splitlines()
+    assert {"grain", "matplotlib", "safetensors", "tensorflow_datasets", "tyro"} <= set(
+        blocked.split()
+    )
+    assert int(families) == len(FAMILIES)
+    assert len(losses) == 20
+    assert float(losses[-1]) < float(losses[0])
 
 
 def test_families_are_imported_on_first_use():

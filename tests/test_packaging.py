@@ -1,12 +1,10 @@
 """How the package is installed."""
 
-import json
 import tomllib
 
 from support.helpers import ROOT
 
 from genjax import families
-from genjax.cli import evaluate
 from genjax.train.named_weights import FOLDER, weights_names
 from genjax.train.run_files import run_files
 
@@ -32,8 +30,3 @@ def test_weights_that_come_with_the_package_are_small_whole_and_finished():
         assert "/" not in run.data.data, name
         assert set(files.variables()) >= {"params"}, name
         assert run.family in families.FAMILIES
-
-
-def test_the_figure_of_packaged_weights_is_that_of_their_record(capsys):
-    assert evaluate.main(["nade_digits", "--figure"]) == 0
-    assert json.loads(capsys.readouterr().out)["agrees"] is True

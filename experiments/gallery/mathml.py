@@ -23,15 +23,25 @@ TOKEN = re.compile(r"\\([A-Za-z]+)|(\d+(?:\.\d+)?)|([A-Za-z])|(\S)|\s+")
 
 
 def equation(tex: str) -> Html:
-    r"""Returns the MathML of an equation, or of several that `\\` separates.
+    r"""Returns the MathML of an equation, or of several.
+
+    Those that `\\` separates are below each other, and those that `, \quad` separates side by side
+    where there is space.
 
     >>> equation("x^2")
-    '<math display="block"><msup><mi>x</mi><mn>2</mn></msup></math>'
+    '<div><math display="block"><msup><mi>x</mi><mn>2</mn></msup></math></div>'
 
     Raises:
       ValueError: a command is unknown, or a group has no end.
     """
-    return join(el("math", _Reader(line).row(), display="block") for line in tex.split("\\\\"))
+    lines = (re.split(r"(?<=,)\s*\\quad\b", line) for line in tex.split("\\\\"))
+    return join(
+        el(
+            "div",
+            *(el("math", _Reader(part).row(), display="block") for part in line if part.strip()),
+        )
+        for line in lines
+    )
 
 
 class _Reader:

@@ -10,18 +10,15 @@ file is written if they differ by more than the standard error of the record's.
 """
 
 import argparse
-import dataclasses
 import pathlib
-from typing import Any, get_args
+from typing import get_args
 
 from genjax.cli.options import ArgumentParser, command
 from genjax.data.file_io import safe
 from genjax.data.file_writing import write_file
-from genjax.train.load_run import load
+from genjax.train.export_run import export_run
 from genjax.train.model_card import model_card
-from genjax.train.recomputed import figure_of
-from genjax.train.run_files import run_files
-from genjax.train.weights_file import Rounding, check_suffix, rounded_variables, write_weights
+from genjax.train.weights_file import Rounding, WeightsFile, check_suffix
 
 
 @command("--dtype bfloat16")
@@ -34,41 +31,26 @@ def main(argv: list[str]) -> None:
             raise ValueError(
                 f"{safe(path)} exists already; write to another place, or add --overwrite."
             )
-    files = run_files(options.workdir)
-    record = files.record()
-    if not record:
-        raise ValueError(
-            f"{safe(options.workdir)} has no record.json, so the run is not finished; repeat its"
-            f" command, which resumes it."
-        )
-    run, variables = load(files)
-    tokenizer = files.tokenizer() if run.data.tokenizer else None
-    figure = None
-    if options.evaluate:
-        rounded = rounded_variables(variables, options.dtype)
-        found = figure_of(run, rounded, record, options.workdir, options.data)
-        print(found)
-        if not (found.agrees() or options.force):
-            raise ValueError(
-                f"with weights in {options.dtype} the figure is not within the standard error of"
-                f" the record's ({found}); use --dtype float32, or --force to write them"
-                f" nevertheless."
-            )
-        figure = dataclasses.asdict(found)
-    write_weights(
+    figure = export_run(
+        options.workdir,
         options.file,
-        run,
-        variables,
-        record,
-        files.data(),
-        tokenizer,
-        rounding=options.dtype,
-        rounded_figure=figure,
+        options.dtype,
+        evaluate=options.evaluate,
+        data=options.data,
+        force=options.force,
     )
+    if figure is not None:
+        print(figure)
     print(f"{options.file.stat().st_size:,} bytes in {safe(options.file)}")
     if options.card:
-        about: dict[str, Any] = {"rounding": options.dtype, "rounded_figure": figure}
-        text = model_card(run, record, name=options.file.stem, **about)
+        written = WeightsFile(options.file)
+        text = model_card(
+            written.settings(),
+            written.record(),
+            name=written.name,
+            rounding=options.dtype,
+            rounded_figure=written.metadata.get("rounded_figure"),
+        )
         options.card.parent.mkdir(parents=True, exist_ok=True)
         write_file(options.card, text.encode())
         print(f"model card in {safe(options.card)}")

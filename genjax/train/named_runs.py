@@ -14,10 +14,11 @@ from genjax import families
 from genjax.core.protocols import CaptionScores, Growing, TextConditional
 from genjax.data.tokenizers import Tokenizer
 from genjax.train.load_run import RUNS, load
-from genjax.train.named_weights import find_weights
+from genjax.train.named_weights import FOLDER, find_weights, weights_names
 from genjax.train.record import run_name
 from genjax.train.run_config import Run, differences
 from genjax.train.run_files import run_files
+from genjax.train.weights_file import SUFFIX, WeightsFile
 
 TEXT_SETTINGS = ("tokenizer", "text_length", "vocabulary")
 
@@ -181,18 +182,28 @@ def finished_run(
 def named_folder(source: str, seed: int, runs: pathlib.Path) -> pathlib.Path:
     """Returns `source` if it is a folder, else the folder of the experiment of this name.
 
-    Where there is none, `source` may be a weights file or its name.
+    Where there is none, `source` may be a weights file or its name, or the experiment of weights
+    that come with the package, whose file is returned.
     """
     folder, own = pathlib.Path(source), runs / run_name(source, seed)
-    if folder.is_dir() or (not own.is_dir() and find_weights(source) is not None):
-        return folder
-    return own
+    if folder.is_dir() or own.is_dir():
+        return folder if folder.is_dir() else own
+    return folder if find_weights(source) is not None else weights_of(source) or own
+
+
+def weights_of(experiment: str) -> pathlib.Path | None:
+    """Returns the file with the weights of an experiment that comes with the package, or None."""
+    for name in weights_names():
+        path = FOLDER / f"{name}{SUFFIX}"
+        if WeightsFile(path).record()["experiment"] == experiment:
+            return path
+    return None
 
 
 def _is_finished(folder: pathlib.Path, source: str) -> bool:
     """Returns whether a run that a setting names has a record, or is a weights file."""
     if (folder / "config.json").is_file() or folder != pathlib.Path(source):
-        return (folder / "record.json").is_file()
+        return folder.is_file() or (folder / "record.json").is_file()
     return (folder / "record.json").is_file() or find_weights(source) is not None
 
 

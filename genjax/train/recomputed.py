@@ -12,7 +12,6 @@ from genjax import evals, families
 from genjax.train.compatibility import check_compatibility
 from genjax.train.final_metrics import final_metrics
 from genjax.train.load_run import check_trained_on
-from genjax.train.named_runs import load_ranker
 from genjax.train.progress import progress_callback
 from genjax.train.run_config import Run, figure_metric
 from genjax.train.splits import evaluation_conditions, evaluation_data, evaluation_key
@@ -80,9 +79,7 @@ def figure_of(
     dataset = genjax_data.load(data)
     check_trained_on(dataset, workdir)
     check_compatibility(run, families.get(run.family), dataset)
-    ranked = run.train.ranker and "caption_accuracy" in run.train.metrics
-    ranker = load_ranker(run, workdir.absolute().parent) if ranked else None
-    return recomputed_figure(run, variables, record, dataset, ranker)
+    return recomputed_figure(run, variables, record, dataset)
 
 
 def recomputed_figure(
@@ -90,21 +87,21 @@ def recomputed_figure(
     variables: Any,
     record: dict[str, Any],
     dataset: genjax_data.Dataset,
-    ranker: Any = None,
 ) -> RecomputedFigure:
     """Computes the figure of a run as its end did: the density, or the metric that is the figure.
+
+    The figure of `caption_accuracy` is of all draws, so no ranker is needed.
 
     Args:
       run: settings.
       variables: to evaluate with.
       record: of the run.
       dataset: its data.
-      ranker: of `load_ranker`, for metrics that re-rank samples, or None.
 
     Raises:
       ValueError: the run has no figure, or its metric cannot be computed.
     """
-    metric, obtained, error, unit = _figure(run, variables, dataset, ranker)
+    metric, obtained, error, unit = _figure(run, variables, dataset)
     recorded = record.get("obtained"), record.get("std_error")
     if record.get("metric", metric) != metric:
         raise ValueError(
@@ -117,12 +114,12 @@ def recomputed_figure(
 
 
 def _figure(
-    run: Run, variables: Any, dataset: genjax_data.Dataset, ranker: Any
+    run: Run, variables: Any, dataset: genjax_data.Dataset
 ) -> tuple[str, float | None, float | None, str]:
     family = families.get(run.family)
     if names := figure_metric(run):
         only = dataclasses.replace(run, train=dataclasses.replace(run.train, metric=names[0]))
-        result = final_metrics(only, family, dataset, variables, names, ranker)[names[0]]
+        result = final_metrics(only, family, dataset, variables, names)[names[0]]
         assert isinstance(result, evals.MetricResult)  # it is required
         return f"{names[0]} {result.FIGURE[0]}", *result.figure()
     quantity = evals.evaluated_quantity(family, run.model)

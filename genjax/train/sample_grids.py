@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def save_grid(
-    path: pathlib.Path,
+    path: str | os.PathLike,
     images: Any,
     low: float = 0.0,
     high: float = 1.0,
@@ -50,6 +50,7 @@ def save_grid(
     `columns` is the number of images per row; 0 makes the grid as square as possible. With
     `titles` there is one column per title. `stage` and `alpha` are those of networks that grow.
     """
+    path = pathlib.Path(path)
     page, tiles = grid_with_layout(np.asarray(images), low, high, columns=columns, titles=titles)
     tiles = dataclasses.replace(tiles, stage=stage, alpha=alpha)
     path.parent.mkdir(parents=True, exist_ok=True)

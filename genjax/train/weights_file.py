@@ -14,8 +14,6 @@ from typing import Any, Literal, NotRequired, TypedDict, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from genjax import checks
 from genjax.data.file_io import read_bytes, safe
@@ -80,6 +78,8 @@ class WeightsFile:
         Raises:
           ValueError: it is missing, no weights file of genjax, of a newer format, or damaged.
         """
+        import safetensors
+
         self.path = pathlib.Path(path)
         self.name = self.path.stem
         data = read_bytes(self.path)
@@ -237,6 +237,8 @@ def write_weights(
         values["rounded_figure"] = plain(dict(rounded_figure))
     values["checksum"] = _checksum(values)
     body = json.dumps(values, sort_keys=True, allow_nan=False)
+    import safetensors.numpy
+
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, safetensors.numpy.save(stored, {ENTRY: body}))
     return path

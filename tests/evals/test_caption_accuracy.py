@@ -88,6 +88,8 @@ def test_a_drawer_that_is_right_with_probability_p():
             assert table["own_scores"][right] == table["any"][right]
             assert abs(table["ranked"][right][0] - p) < 4 * math.sqrt(p * (1 - p) / (n // k))
     assert got.ranker == "useless"
+    # The figure is of all draws: it can be computed again without the ranker.
+    assert measure(perfect, **settings).figure() == got.figure()
 
 
 def test_a_random_drawer_is_right_by_chance():

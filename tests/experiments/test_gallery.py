@@ -128,11 +128,12 @@ def test_the_map_follows_the_protocols():
 def test_every_family_has_an_equation():
     assert set(EQUATIONS) == set(families.FAMILIES)
     for tex in EQUATIONS.values():
-        assert equation(tex).count("<math") == tex.count(r"\\") + 1
+        assert equation(tex).count("<div") == tex.count(r"\\") + 1
+    assert equation(r"a, \quad b \quad c").count("<math") == 2
     assert equation(r"\frac{1}{N} \sum_k x_k^2") == (
-        '<math display="block"><mfrac><mrow><mn>1</mn></mrow><mrow><mi>N</mi></mrow></mfrac>'
+        '<div><math display="block"><mfrac><mrow><mn>1</mn></mrow><mrow><mi>N</mi></mrow></mfrac>'
         '<munder><mo largeop="true" movablelimits="false">∑</mo><mi>k</mi></munder>'
-        "<msubsup><mi>x</mi><mi>k</mi><mn>2</mn></msubsup></math>"
+        "<msubsup><mi>x</mi><mi>k</mi><mn>2</mn></msubsup></math></div>"
     )
     with pytest.raises(ValueError, match="no command"):
         equation(r"\unknown")

@@ -8,6 +8,7 @@ from support.helpers import (
     NAMES,
     PMAP_FAMILIES,
     REPLICATED_FAMILIES,
+    SHARD_MAP_FAMILIES,
     adversarial_families,
     run_program,
 )
@@ -21,9 +22,18 @@ def found():
     return json.loads(run_program("devices.py", devices=8, timeout=900).stdout.splitlines()[-1])
 
 
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*SHARD_MAP_FAMILIES}))
+def test_losses_are_traced_inside_shard_map(found, name):
+    assert found[name]["losses"]
+    assert all(loss == {"shape": []} for loss in found[name]["losses"].values())
+
+
 @pytest.mark.parametrize(
     ("where", "name"),
-    [*(("shard_map", name) for name in NAMES), *(("pmap", name) for name in PMAP_FAMILIES)],
+    [
+        *(("shard_map", name) for name in SHARD_MAP_FAMILIES),
+        *(("pmap", name) for name in PMAP_FAMILIES),
+    ],
 )
 def test_losses_run_inside_pmap_and_shard_map(found, name, where):
     for loss in found[name]["losses"].values():

@@ -13,6 +13,7 @@ from support.small import small_run, write_data
 
 from genjax import data as genjax_data
 from genjax import families
+from genjax.cli import export
 from genjax.core import Optimizer
 from genjax.data import Data
 from genjax.data.tokenizers import save_tokenizer, train_tokenizer
@@ -195,6 +196,22 @@ def test_other_parts_are_other_settings_of_a_resumed_run(tmp_path, data, runs):
     train = dataclasses.replace(run.train, parts_from=(), steps=6)
     with pytest.raises(ValueError, match=r"other settings: train\.parts_from was"):
         fit(dataclasses.replace(run, train=train), tmp_path / "bars", quiet=True)
+
+
+def test_a_part_comes_from_weights_of_the_package_where_there_is_no_run(
+    tmp_path, data, runs, monkeypatch
+):
+    source = runs / "small_nade-seed0"
+    assert export.main([str(source), str(tmp_path / "bars_part.safetensors")]) == 0
+    with pytest.raises(ValueError, match="holds no finished run to load prior from"):
+        initial_weights(composed_run(data), tmp_path)
+    monkeypatch.setattr(named_runs, "FOLDER", tmp_path)
+    monkeypatch.setattr(named_runs, "weights_names", lambda: ["bars_part"])
+    chex.assert_trees_all_equal(
+        initial_weights(composed_run(data), tmp_path), initial_weights(composed_run(data), runs)
+    )
+    with pytest.raises(ValueError, match="other-seed0 holds no finished run"):
+        initial_weights(composed_run(data, parts_from=("other",)), tmp_path)
 
 
 def test_rejects_a_ranker_that_scores_no_captions(data, runs):
