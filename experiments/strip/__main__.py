@@ -66,9 +66,8 @@ PANELS = {
     "cyclegan_glyphs": Panel("Letters translated", "CycleGAN, without pairs", translated, 6, 5),
     "stargan_glyphs": Panel("Attributes changed", "StarGAN, glyphs", attributes, 6, 5),
     "jigsaw_mnist": Panel("Puzzles solved", "Assignment head, MNIST", solved, 6, 6),
-    "dalle_scenes": Panel("Captions drawn", "DALL-E, scenes", drawn, 2, 2),
-    "dalle_digits": Panel("Captions drawn", "DALL-E, pairs of MNIST digits", drawn, 2, 2),
-    "gan_cls_scenes": Panel("Captions drawn", "GAN-INT, scenes", drawn, 2, 2),
+    "dalle_scenes": Panel("Captions drawn", "DALL-E, captions not in training", drawn, 2, 2),
+    "dalle_digits": Panel("Captions drawn", "DALL-E, captions not in training", drawn, 2, 2),
 }
 """By the name of the weights, in the order of the strip."""
 
