@@ -43,7 +43,7 @@ def scenes(quantizer: str = "vq", **model: Any) -> Run:
         joint_embedding_scenes.WORDS,
         joint_embedding_scenes.VOCABULARY,
         parts_from=f"dvae_scenes:{quantizer}",
-        ranker="joint_embedding_scenes:words",
+        ranker="joint_embedding_scenes:ranker",
         metric="caption_accuracy,token_nats,caption_retrieval",
         # Without dropout, the validation loss rises after 4,000 steps.
         dropout=0.1,
@@ -80,7 +80,7 @@ def needs(run: Run) -> Sequence[Run]:
         )
         for other in dvae_scenes.RECIPES.values()
     ]
-    ranker = joint_embedding_scenes.RECIPES["words"]
+    ranker = joint_embedding_scenes.RECIPES["ranker"]
     model = dataclasses.replace(
         ranker.model,
         shape=run.model.shape,
