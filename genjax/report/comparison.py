@@ -105,7 +105,8 @@ def real_beside(run: Shown) -> Html:
                 figures = [number(figure) for figure in pair]
                 if None not in figures and not name.endswith("std_error"):
                     cells = [_number(figure, f"{figure:.4g}") for figure in figures]
-                    rows.append(el("tr", el("th", f"{metric} {name}", scope="row"), *cells))
+                    label = f"{metric} {name}".replace("_", " ")
+                    rows.append(el("tr", el("th", label, scope="row"), *cells))
     if not rows:
         return Html()
     heads = [

@@ -109,7 +109,7 @@ def swatch(i: int) -> Html:
 
 
 def section(i: int, run: Shown) -> Html:
-    """Returns the section of one run: notes, facts, metrics beside real images, samples."""
+    """Returns the section of one run: notes, facts, samples, metrics beside real images."""
     status = "finished" if run.record else "unfinished"
     notes = [*run.notes, *warnings(run)]
     return el(
@@ -117,8 +117,8 @@ def section(i: int, run: Shown) -> Html:
         el("h3", swatch(i), run.label, " ", el("span", status, class_=f"status {status}")),
         el("ul", *(el("li", note) for note in notes), class_="notes") if notes else "",
         facts(run),
-        real_beside(run),
         samples(run),
+        real_beside(run),
         id=f"run-{i}",
         data_run=i,
         class_="run",

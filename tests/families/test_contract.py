@@ -141,7 +141,7 @@ def test_exact_densities_use_full_float32(family, config):
 
 def test_init_under_eval_shape_is_init_and_a_weights_file_keeps_it(family, config, tmp_path):
     shapes = jax.eval_shape(lambda key: family.init(config, key), jax.random.key(0))
-    variables = family.init(config, jax.random.key(0))
+    variables = make_state(family, config).variables  # by the same init, compiled
     chex.assert_trees_all_equal_shapes_and_dtypes(shapes, variables)
     path = tmp_path / "model.safetensors"
     write_weights(path, small_run("nade", "bars.npz"), variables, {}, None)
@@ -237,11 +237,16 @@ def test_every_parameter_has_a_gradient_after_three_steps(family, config):
             assert bool((leaf != 0).any()), (name, path)
 
 
+def sampler(family, config):
+    """Returns `(variables, key) -> 7 samples`; all tests have one program, compiled once."""
+    condition = sampling_conditions(family, config, 7)
+    return jax.jit(lambda v, k: family.sample(config, v, k, 7, **condition))
+
+
 @pytest.mark.parametrize("name", families_with(lambda family, _: isinstance(family, Sampler)))
 def test_samples(family, config):
     variables = make_state(family, config).variables
-    condition = sampling_conditions(family, config, 7)
-    draw = jax.jit(lambda v, k: family.sample(config, v, k, 7, **condition))
+    draw = sampler(family, config)
     x = draw(variables, jax.random.key(0))
     chex.assert_shape(x, (7, *config.shape))
     low, high = family.traits(config).sample_range
@@ -265,9 +270,7 @@ def test_samples_of_a_diverged_network_are_nan(family, config):
     """Not black images: what is no number must be seen to be none."""
     variables = make_state(family, config).variables
     lost = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), variables["params"])
-    condition = sampling_conditions(family, config, 3)
-    draw = jax.jit(lambda v, k: family.sample(config, v, k, 3, **condition))
-    x = np.asarray(draw({**variables, "params": lost}, jax.random.key(0)))
+    x = np.asarray(sampler(family, config)({**variables, "params": lost}, jax.random.key(0)))
     assert np.isnan(x).all()
 
 
@@ -522,9 +525,7 @@ def test_no_key_is_used_twice(family, config):
             return
         if not isinstance(family, Sampler):
             return
-        condition = sampling_conditions(family, config, 3)
-        draw = jax.jit(lambda v, k: family.sample(config, v, k, 3, **condition))
-        draw(state.variables, jax.random.key(5))
+        sampler(family, config)(state.variables, jax.random.key(5))
         if family.traits(config).density == "bound":
             x = critic_batch(make_batch(family, config), config)["x"]
             bound = jax.jit(lambda v, x, k: log_prob_bound(family, config, v, x, k, 3))

@@ -187,15 +187,18 @@ def test_metrics_are_beside_those_of_real_images(tmp_path):
     }
     run = make_run("metrics")
     record = make_record(run, final_metrics=values)
-    page = page_of(tmp_path, write_run(tmp_path / "run", run, record=record))
-    table = page.source[page.source.index('class="metrics"') :].split("</table>")[0]
+    folder = write_run(tmp_path / "run", run, record=record, metrics=LINES, grids=(10,))
+    page = page_of(tmp_path, folder)
+    before, table = page.source.split('class="metrics"')
+    assert 'class="figures"' in before  # samples are above
+    table = table.split("</table>")[0]
     found = [re.sub("<[^>]+>", " ", row).split() for row in table.split("<tr>")[1:]]
     assert found == [
         ["Samples", "Real", "images"],
         ["swd", "average", "12.5", "1.25"],
         ["swd", "levels", "128", "10", "1"],
         ["swd", "levels", "16", "15", "1.5"],
-        ["ms_ssim", "mean", "0.5", "0.25"],
+        ["ms", "ssim", "mean", "0.5", "0.25"],  # words, which may be on several lines
     ]
     plain = make_record(run, final_metrics=3)
     page = page_of(tmp_path, write_run(tmp_path / "plain", run, record=plain))
