@@ -102,10 +102,8 @@ def text_lesson(out: Notes) -> None:
 @lesson(9, "puzzle_gan", "Puzzle GAN: images of parts")
 def puzzle_lesson(out: Notes) -> None:
     """Trains a puzzle GAN of four parts and exchanges the parts of two samples."""
-    run = out.runs["puzzle_gan"]
-    config = dataclasses.replace(run.model, start=run.model.shape[0])  # does not grow
-    run = dataclasses.replace(run, model=config)
-    variables = train(run, out.few(400)).variables
+    run, config = out.runs["puzzle_gan"], out.runs["puzzle_gan"].model
+    variables = train(run, out.few(1500), ema=0.99).eval_variables()
     found = metric("part_changes", run, variables, samples=out.few(500, 100))
     beside = {"if all pixels change equally": found.area}
     out.measure("change inside the part whose noise changes", found.inside, beside, ".1%")
@@ -179,7 +177,7 @@ def top1(images: np.ndarray, truths: np.ndarray) -> float:
 def stargan_lesson(out: Notes) -> None:
     """Trains a StarGAN; compares translations with all four true styles of the same digit."""
     run, loaded = out.runs["stargan"], dataset(RUNS["stargan"].data)
-    variables = train(run, out.few(450)).variables
+    variables = train(run, out.few(700)).variables
     rows = loaded.read("test", np.arange(0, out.few(720, 40)))
     styles = np.array([(0, 0), (0, 1), (1, 0), (1, 1)], np.uint8)
     render = loaded.render
@@ -232,7 +230,7 @@ def progressive_lesson(out: Notes) -> None:
     run = out.runs["progressive"]
     shown, distances = {}, {}
     beside: Mapping[str, float] = {}
-    for name, state in train_growing(run, out.few(500, 104)):
+    for name, state in train_growing(run, out.few(1500, 5)):
         drawn = sample(run, state.variables, DRAWN)
         distances[name], beside = frechet(out, run, drawn)
         shown[f"samples of the stage {name}"] = drawn[:20]

@@ -1,6 +1,8 @@
 """The training loop of the lecture, and the data of its models.
 
-Models and data are those of the tour (`experiments.examples.tour`), but for grey levels of the GAN.
+Models and data are those of the tour (`experiments.examples.tour`), with few changes: GANs that are
+compared have grey levels, those that grow, or have parts, R1 instead of WGAN-GP, and StarGAN draws
+whole images, without a mask.
 """
 
 import dataclasses
@@ -26,6 +28,7 @@ from genjax.core import (
     named_key,
     reset_optimizer,
     stages_of,
+    with_ema,
 )
 from genjax.evals.classifier import Classifier
 from genjax.train import Run, compile_step
@@ -34,14 +37,29 @@ from genjax.train.splits import batch_transform, evaluation_data, init_batch
 
 KEY = jax.random.key(0)
 GREY = data.Data(data="digits", transform="scale(0, 1)")
-RUNS = tour.RUNS | {"gan": dataclasses.replace(tour.RUNS["gan"], data=GREY)}
+R1 = GanObjective(loss="non_saturating", r1=1.0)
+
+
+def changed(name: str, **settings: Any) -> Run:
+    """Returns a run of the tour with other settings of its Config."""
+    run = tour.RUNS[name]
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, **settings))
+
+
+RUNS = tour.RUNS | {
+    "gan": dataclasses.replace(tour.RUNS["gan"], data=GREY),
+    "infogan": dataclasses.replace(tour.RUNS["infogan"], data=GREY),
+    "puzzle_gan": changed("puzzle_gan", start=8, objective=R1),
+    "stargan": changed("stargan", output="image"),
+    "progressive": changed("progressive", fade_images=9_600, stable_images=9_600, objective=R1),
+}
 """Settings of the models, by family."""
 _FEWER: dict[str, dict[str, Any]] = {
     "pixelcnn": dict(layers=1),
     "dcgan": dict(generator_widths=(8,)),
     "infogan": dict(generator_widths=(8,), discriminator_widths=(8,)),
     "stargan": dict(blocks=1, objective=GanObjective()),
-    "progressive": dict(objective=GanObjective()),
+    "progressive": dict(fade_images=64, stable_images=64, objective=GanObjective()),
     "puzzle_gan": dict(objective=GanObjective()),
     "dvae": dict(groups=2),
     "dalle": dict(layers=1),
@@ -104,13 +122,14 @@ def batches(run: Run, rows: np.ndarray | None = None) -> Iterator[dict[str, Any]
         yield batch
 
 
-def train(run: Run, steps: int, parts: Mapping[str, Any] | None = None) -> State:
+def train(run: Run, steps: int, parts: Mapping[str, Any] | None = None, ema: float = 0.0) -> State:
     """Trains a model and returns its state.
 
     Args:
       run: family, Config, data, optimizer and batch size.
       steps: number of updates.
       parts: variables of networks inside the model that are trained already, by name.
+      ema: decay of an average of the parameters, which `State.eval_variables` has; 0 keeps none.
     """
     family, optimizer = families.get(run.family), optimizer_of(run, steps)
     first = init_batch(run, family, dataset(run.data))
@@ -118,11 +137,14 @@ def train(run: Run, steps: int, parts: Mapping[str, Any] | None = None) -> State
 
     @jax.jit
     def begin(key: jax.Array, batch: Any, variables: Any) -> State:
-        return init_state(family, run.model, optimizer, key, batch=batch, variables=variables)
+        return init_state(
+            family, run.model, optimizer, key, batch=batch, variables=variables, ema=ema > 0
+        )
 
     state = begin(KEY, first, given)
-    transform = batch_transform(run, dataset(run.data))
-    step = genjax.jitted_step(run.family, run.model, optimizer, transform=transform)
+    update = make_step(family, run.model, optimizer)
+    update = with_ema(update, ema) if ema else update
+    step = compile_step(update, transform=batch_transform(run, dataset(run.data)))
     for batch in itertools.islice(batches(run), steps):
         state, _ = step(state, batch)
     return state
@@ -184,10 +206,14 @@ def nats(run: Run, variables: Any, x: Any = None, samples: int = 1) -> np.ndarra
     return _evaluator(run.family, run.model, samples)(variables, x, KEY, 4096)
 
 
+@functools.cache
+def _sampler(family: str, config: Any, count: int) -> Any:
+    return jax.jit(lambda v, key: families.get(family).sample(config, v, key, count))
+
+
 def sample(run: Run, variables: Any, count: int = 20) -> np.ndarray:
     """Draws images, `[count, *shape]`."""
-    family = families.get(run.family)
-    draw = jax.jit(lambda v, key: family.sample(run.model, v, key, count))
+    draw = _sampler(run.family, run.model, count)
     return np.asarray(draw(variables, named_key(KEY, 0, "samples")))
 
 
