@@ -78,6 +78,7 @@ WANTED = {
     "stargan_glyphs": Wanted("stargan_glyphs:full"),
     "jigsaw_mnist": Wanted("jigsaw_digits:mnist"),
     "dvae_scenes": Wanted("dvae_scenes:vq"),
+    "joint_embedding_scenes": Wanted("joint_embedding_scenes:ranker"),
     "dalle_scenes": Wanted("dalle_scenes:cpu"),
     "dalle_digits": Wanted("dalle_digits:cpu"),
 }
