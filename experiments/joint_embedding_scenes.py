@@ -9,7 +9,7 @@
 * `words`: a transformer, trained by contrastive cross-entropy (Radford et al. 2021,
   arXiv:2103.00020). `gan_cls_scenes` measures R-precision by it.
 * `ranker`: `words` with three times as many steps. `dalle_scenes` re-ranks its images by it, as
-  DALL-E by CLIP: a ranker that is often wrong chooses worse images the more it is given.
+  DALL-E by CLIP.
 
 The figure is the share of test images whose caption is found among 100. All are trained with the
 training captions alone.
