@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -161,6 +162,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of each count")
     parser.add_argument("--out", type=pathlib.Path, help="JSON file of all outcomes")
     options = parser.parse_args(argv)
+    # A shell's background jobs ignore it, and so would the programs that are attacked.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.set_threshold(100_000, 20, 20)  # as in conftest.py, for all children
     gc.freeze()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="genjax-attack-"))
