@@ -16,7 +16,6 @@ from support.helpers import ROOT
 
 from experiments import __main__ as command
 from experiments import reproduce
-from experiments import table as table_module
 from experiments.table import COLUMNS, HIGHER_IS_BETTER, RECORDS, number, rows, status, table
 from genjax.cli.experiment import recipe_differences
 from genjax.data import Data
@@ -162,14 +161,7 @@ PARAMETERS = {
 }
 
 
-def test_json_has_all_rows_and_columns(tmp_path, capsys, monkeypatch):
-    # Counted are the rows of PARAMETERS and the first of every other family; 225 take a minute.
-    first = {run.family: run.model for run in reversed(rows().values())}
-    counted = [*first.values(), *(rows()[name].model for name in PARAMETERS)]
-    count = table_module._count
-    monkeypatch.setattr(
-        table_module, "_count", lambda *args: count(*args) if args[1] in counted else 1
-    )
+def test_json_has_all_rows_and_columns(tmp_path, capsys):
     run = rows()["nade_binarized_mnist:cpu"]
     for seed, obtained in ((0, 88.0), (1, 89.0)):
         write_record(tmp_path, finish(dataclasses.replace(run, seed=seed), obtained))
@@ -182,7 +174,6 @@ def test_json_has_all_rows_and_columns(tmp_path, capsys, monkeypatch):
             assert (row["obtained"], row["std_error"], row["seeds"]) == (None, None, [])
             assert row["paper"] == rows()[name].figure.paper
             assert row["parameters"] > 0
-            assert row["parameters"] > 1 or rows()[name].model not in counted
     assert {name: printed[name]["parameters"] for name in PARAMETERS} == PARAMETERS
     row = printed["nade_binarized_mnist:cpu"]
     assert (row["obtained"], row["seeds"], row["metric"]) == (88.5, [0, 1], "test NLL")
