@@ -102,7 +102,8 @@ def text_lesson(out: Notes) -> None:
 @lesson(9, "puzzle_gan", "Puzzle GAN: images of parts")
 def puzzle_lesson(out: Notes) -> None:
     """Trains a puzzle GAN of four parts and exchanges the parts of two samples."""
-    run, config = out.runs["puzzle_gan"], out.runs["puzzle_gan"].model
+    run = out.runs["puzzle_gan"]
+    config = run.model
     variables = train(run, out.few(1500), ema=0.99).eval_variables()
     found = metric("part_changes", run, variables, samples=out.few(500, 100))
     beside = {"if all pixels change equally": found.area}

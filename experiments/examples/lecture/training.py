@@ -40,18 +40,19 @@ GREY = data.Data(data="digits", transform="scale(0, 1)")
 R1 = GanObjective(loss="non_saturating", r1=1.0)
 
 
-def changed(name: str, **settings: Any) -> Run:
-    """Returns a run of the tour with other settings of its Config."""
-    run = tour.RUNS[name]
+def changed(run: Run, **settings: Any) -> Run:
+    """Returns the run with other settings of its Config."""
     return dataclasses.replace(run, model=dataclasses.replace(run.model, **settings))
 
 
 RUNS = tour.RUNS | {
     "gan": dataclasses.replace(tour.RUNS["gan"], data=GREY),
     "infogan": dataclasses.replace(tour.RUNS["infogan"], data=GREY),
-    "puzzle_gan": changed("puzzle_gan", start=8, objective=R1),
-    "stargan": changed("stargan", output="image"),
-    "progressive": changed("progressive", fade_images=9_600, stable_images=9_600, objective=R1),
+    "puzzle_gan": changed(tour.RUNS["puzzle_gan"], start=8, objective=R1),
+    "stargan": changed(tour.RUNS["stargan"], output="image"),
+    "progressive": changed(
+        tour.RUNS["progressive"], fade_images=9_600, stable_images=9_600, objective=R1
+    ),
 }
 """Settings of the models, by family."""
 _FEWER: dict[str, dict[str, Any]] = {
@@ -64,10 +65,7 @@ _FEWER: dict[str, dict[str, Any]] = {
     "dvae": dict(groups=2),
     "dalle": dict(layers=1),
 }
-SMOKE_RUNS = {
-    name: dataclasses.replace(run, model=dataclasses.replace(run.model, **_FEWER.get(name, {})))
-    for name, run in RUNS.items()
-}
+SMOKE_RUNS = {name: changed(run, **_FEWER.get(name, {})) for name, run in RUNS.items()}
 """The same with fewer layers and no gradient penalties, which take less time to compile."""
 
 
