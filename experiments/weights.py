@@ -74,6 +74,7 @@ WANTED = {
     "made_digits": Wanted("digit_densities:made", quick=True),
     "pixelrnn_mnist": Wanted("pixelrnn_mnist:diagonal_1_cpu"),
     "vae_mnist": Wanted("vae_grey_mnist:z20_cpu"),
+    "dcgan_mnist": Wanted("dcgan_mnist:small"),
     "cyclegan_glyphs": Wanted("cyclegan_glyphs:cyclegan"),
     "stargan_glyphs": Wanted("stargan_glyphs:full"),
     "jigsaw_mnist": Wanted("jigsaw_digits:mnist"),
@@ -83,8 +84,8 @@ WANTED = {
     "dalle_digits": Wanted("dalle_digits:cpu"),
 }
 """By the name with which `genjax.from_pretrained` loads them. InfoGAN's networks on MNIST have 13
-million parameters, 27 MB in float16, more than the package may have; fewer than 3 % of the scenes
-that GAN-INT-CLS draws are right, so its weights are left out."""
+million parameters, 27 MB in float16, more than the package may have, and fewer than 3 % of the
+scenes that GAN-INT-CLS draws are right, so their weights are left out."""
 
 
 def weights_path(name: str, folder: pathlib.Path = FOLDER) -> pathlib.Path:

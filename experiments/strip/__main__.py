@@ -63,6 +63,7 @@ PANELS = {
     "made_digits": Panel("Lower halves drawn", "MADE, 8x8 pixels", completed, 6, 5),
     "pixelrnn_mnist": Panel("Lower halves drawn", "PixelRNN, MNIST", completed, 4, 4),
     "vae_mnist": Panel("From digit to digit", "VAE, MNIST", between, 6, 6),
+    "dcgan_mnist": Panel("Digits sampled", "DCGAN, MNIST", sampled, 6, 6),
     "cyclegan_glyphs": Panel("Letters translated", "CycleGAN, without pairs", translated, 6, 5),
     "stargan_glyphs": Panel("Attributes changed", "StarGAN, glyphs", attributes, 6, 5),
     "jigsaw_mnist": Panel("Puzzles solved", "Assignment head, MNIST", solved, 6, 6),

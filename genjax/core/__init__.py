@@ -57,7 +57,7 @@ from genjax.core.keys import named_key
 from genjax.core.optim import Optimizer
 from genjax.core.protocols import Batch, LossOutput, Metrics, Traits, Variables
 from genjax.core.sample_diversity import diversity, nearest_distance
-from genjax.core.state import State, init_state, with_ema
+from genjax.core.state import State, compiled_init, init_state, with_ema
 from genjax.core.step import adversarial_step, gradient_step, network_step
 
 __all__ = [
@@ -80,6 +80,7 @@ __all__ = [
     "check_gradient_penalties",
     "check_optimizer",
     "chunked_sum",
+    "compiled_init",
     "conditional_nats",
     "critic_steps",
     "discriminator_objective",

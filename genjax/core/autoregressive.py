@@ -23,6 +23,7 @@ import numpy as np
 
 from genjax import checks
 from genjax.core.protocols import Traits, Variables
+from genjax.core.state import compiled_init
 from genjax.losses import bernoulli_nats, categorical_nats
 
 # x [B, H, W, C] -> every value drawn given those before it in x, from fixed uniform numbers
@@ -141,8 +142,8 @@ def flat_network(network: Callable[[Any], Any]) -> tuple[Callable[..., Variables
     `network(config)` is a Flax module with a method `sample(key, n) -> [n, D]`.
     """
 
+    @compiled_init
     def init(config: Any, key: jax.Array, batch: Any = None) -> Variables:
-        checks.check_key("init", key)
         return network(config).init(key, jnp.zeros((1, math.prod(config.shape))))
 
     def sample(config: Any, variables: Any, key: jax.Array, n: int | None = None) -> jax.Array:

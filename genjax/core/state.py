@@ -1,7 +1,8 @@
 """State of a run as one immutable pytree, and the exponential moving average of parameters."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,23 @@ from flax import struct
 
 from genjax import checks
 from genjax.core.keys import named_key
+
+Init = TypeVar("Init", bound=Callable[..., Any])
+
+
+def compiled_init(init: Init) -> Init:
+    """Makes a family's `init` one program also where it is called outside `jax.jit`.
+
+    Operation by operation, which includes a forward pass, it takes about four times as long.
+    """
+    program = jax.jit(init, static_argnums=0, inline=True)
+
+    @functools.wraps(init)
+    def checked(config: Any, key: jax.Array, batch: Any = None) -> Any:
+        checks.check_key("init", key)
+        return program(config, key, batch)
+
+    return cast(Init, checked)
 
 
 class State(struct.PyTreeNode):

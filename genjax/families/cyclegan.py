@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.checks import Dtype, NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
-from genjax.core import Batch, GanObjective, LossOutput, Traits, Variables
+from genjax.core import Batch, GanObjective, LossOutput, Traits, Variables, compiled_init
 from genjax.core.batches import check_translation
 from genjax.core.image_pool import ImagePool, init_pool, query_pool
 from genjax.core.protocols import LossFn
@@ -184,6 +184,7 @@ def discriminator(config: Config) -> nn.Module:
     return PatchDiscriminator(config.discriminator_width, config.discriminator_layers, dtype=dtype)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     x, keys = jnp.zeros((1, *config.shape)), jax.random.split(key, 4)

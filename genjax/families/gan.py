@@ -22,7 +22,14 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.checks import Dtype, NonNegativeFloat, PositiveInt, PositiveInts, UnitInterval
-from genjax.core import GanObjective, Traits, apply_network, gan_losses, merge_networks
+from genjax.core import (
+    GanObjective,
+    Traits,
+    apply_network,
+    compiled_init,
+    gan_losses,
+    merge_networks,
+)
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.protocols import LossFn
 from genjax.nn import MLP, Maxout, symmetric_uniform
@@ -137,6 +144,7 @@ class Discriminator(nn.Module):
         return logits[:, 0], hidden
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     generator_key, discriminator_key = jax.random.split(key)
     generator = Generator(config).init(generator_key, jnp.zeros((1, config.latent)))["params"]

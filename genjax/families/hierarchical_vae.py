@@ -31,7 +31,15 @@ from flax import struct
 
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
-from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, resample_noise
+from genjax.core import (
+    Batch,
+    LossOutput,
+    Traits,
+    Variables,
+    check_batch,
+    compiled_init,
+    resample_noise,
+)
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.losses import free_bits, gaussian_kl, gaussian_nll, iwae_loss, kl_warmup, resampled_loss
 from genjax.nn import Bernoulli, Gaussian, OutputDense, Posterior
@@ -133,6 +141,7 @@ def _down(config: Config, layer: int) -> Net:
     return Net(config, config.hidden[layer], below)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     layers = range(len(config.latent))
     up_keys, down_keys = jax.random.split(key, (2, len(layers)))

@@ -27,6 +27,7 @@ from genjax.core import (
     Traits,
     apply_network,
     check_gradient_penalties,
+    compiled_init,
     gan_losses,
     merge_networks,
 )
@@ -178,6 +179,7 @@ class Discriminator(nn.Module):
         return logits[:, 0], q, shared
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     generator_key, discriminator_key = jax.random.split(key)

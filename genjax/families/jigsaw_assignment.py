@@ -41,7 +41,16 @@ from genjax.checks import (
     PositiveInts,
     UnitInterval,
 )
-from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, named_key, puzzles
+from genjax.core import (
+    Batch,
+    LossOutput,
+    Traits,
+    Variables,
+    check_batch,
+    compiled_init,
+    named_key,
+    puzzles,
+)
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.nn.attention import TransformerBlock
 from genjax.nn.convolution import Conv
@@ -235,6 +244,7 @@ def refine(config: Config, scores: jax.Array, pairs: jax.Array) -> jax.Array:
     return log_p
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     pieces = puzzles.cut(jnp.zeros((1, *config.shape)), config.grid)

@@ -27,7 +27,16 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
-from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, named_key, resample_noise
+from genjax.core import (
+    Batch,
+    LossOutput,
+    Traits,
+    Variables,
+    check_batch,
+    compiled_init,
+    named_key,
+    resample_noise,
+)
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.losses import bernoulli_nll, categorical_nll, gradient_only
 from genjax.nn import (
@@ -140,6 +149,7 @@ def _networks(config: Config) -> tuple[MLP, LabelledMLP, LabelledMLP]:
     )
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     classifier, encoder, decoder = _networks(config)
     keys = jax.random.split(key, 3)

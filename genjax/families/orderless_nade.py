@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import draw_values, nan_unless_binary
+from genjax.core import compiled_init, draw_values, nan_unless_binary
 from genjax.core.autoregressive import draw_order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.batches import check_batch, check_density, flat_events
@@ -186,6 +186,7 @@ class OrderlessNADE(nn.Module):
         return x
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     nothing = jnp.zeros((1, math.prod(config.shape)))
     return OrderlessNADE(config).init(key, nothing, nothing)

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 
 from genjax import checks, losses
 from genjax.checks import Dtype, NonNegativeFloat, NonNegativeInt, PositiveInt, UnitInterval
-from genjax.core import Traits, merge_networks, train_network
+from genjax.core import Traits, compiled_init, merge_networks, train_network
 from genjax.core.batches import check_translation
 from genjax.core.protocols import LossFn
 from genjax.nn.sizes import sides_of
@@ -135,6 +135,7 @@ def discriminator(config: Config) -> PatchDiscriminator | PixelDiscriminator:
     return PatchDiscriminator(width, config.discriminator_layers, config.norm, dtype)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     generator_key, discriminator_key = jax.random.split(key)

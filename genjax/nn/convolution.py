@@ -47,6 +47,21 @@ def conv(
         convolution is XLA's. So is it for explicitly sharded maps.
     """
     options.setdefault("dimension_numbers", NHWC)
+    if not isinstance(padding, str):
+        padding = tuple((low, high) for low, high in padding)
+    return _conv(x, kernel, tuple(strides), padding, tuple(options.items()))
+
+
+# Layers of one shape are traced once.
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
+def _conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, ...],
+    padding: str | tuple[tuple[int, int], ...],
+    named: tuple[tuple[str, Any], ...],
+) -> Any:
+    options = dict(named)
 
     def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
@@ -114,6 +129,7 @@ def _pads(
     return (top, bottom), (left, right)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
 def transposed_conv(
     x: jax.Array,
     kernel: jax.Array,

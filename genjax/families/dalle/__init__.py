@@ -34,7 +34,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from genjax import checks
-from genjax.core import Batch, LossOutput, Traits, Variables, named_key
+from genjax.core import Batch, LossOutput, Traits, Variables, compiled_init, named_key
 from genjax.core.batches import batch_spec as image_spec
 from genjax.core.protocols import TextSpec
 from genjax.families import dvae
@@ -120,6 +120,7 @@ def sharding_rules(config: Config) -> list[tuple[str, PartitionSpec]]:
     ]
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     tokenizer = dvae.init(config.image_tokenizer, named_key(key, 0, "image_tokenizer"))

@@ -25,6 +25,7 @@ from genjax.core import (
     Traits,
     apply_network,
     check_gradient_penalties,
+    compiled_init,
     gan_losses,
     merge_networks,
 )
@@ -208,6 +209,7 @@ class Discriminator(nn.Module):
         return logits, layers
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     generator_key, discriminator_key = jax.random.split(key)

@@ -39,7 +39,7 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.checks import Bounds, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from genjax.core import Batch, LossOutput, Traits, Variables, check_batch
+from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, compiled_init
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.families.dvae import ema_codebook, quantizers
 from genjax.families.dvae.coder_networks import Decoder, Encoder
@@ -156,6 +156,7 @@ def codebook_size(config: Config) -> int:
     return math.prod(config.levels) if config.quantizer == "fsq" else config.codes
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Returns initial variables; with `k_means` the codes of vq are means of encoded images.
 

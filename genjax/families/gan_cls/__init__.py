@@ -52,6 +52,7 @@ from genjax.core import (
     Variables,
     apply_network,
     check_gradient_penalties,
+    compiled_init,
     merge_networks,
     train_network,
 )
@@ -158,6 +159,7 @@ def discriminator(config: Config) -> Discriminator:
     return Discriminator(config.shape[0], config.discriminator_width, config.text_width, dtype)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     del batch
     generator_key, discriminator_key, embedding_key = jax.random.split(key, 3)

@@ -56,6 +56,7 @@ from genjax.core import (
     batch_spec,
     check_batch,
     check_gradient_penalties,
+    compiled_init,
     discriminator_objective,
     generator_objective,
     merge_networks,
@@ -228,6 +229,7 @@ def discriminator(config: Config) -> Discriminator:
     return Discriminator(config.discriminator_width, config.norm, config.layers, dtype)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     del batch
     generator_key, discriminator_key = jax.random.split(key)

@@ -36,7 +36,7 @@ import jax.numpy as jnp
 
 from genjax import checks, losses
 from genjax.checks import Dtype, PositiveInt, PositiveInts
-from genjax.core import Batch, LossOutput, Traits, Variables
+from genjax.core import Batch, LossOutput, Traits, Variables, compiled_init
 from genjax.core.batches import check_text
 from genjax.core.protocols import TextSpec
 from genjax.families.joint_embedding.encoders import (
@@ -154,6 +154,7 @@ def image_encoder(config: Config) -> ImageEncoder:
     return ImageEncoder(config.embedding, config.image_widths, jnp.dtype(config.dtype))
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     del batch
     text_key, image_key = jax.random.split(key)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import conditional_nats, draw_images, draw_noise, image_samplers
+from genjax.core import compiled_init, conditional_nats, draw_images, draw_noise, image_samplers
 from genjax.core.autoregressive import (
     KnownValues,
     check_image_shape,
@@ -82,6 +82,7 @@ def _network(config: Config) -> Any:
     return Gated(config) if config.network == "gated" else Masked(config)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     condition = jnp.zeros((1, config.classes)) if config.classes else None
     return _network(config).init(key, jnp.zeros((1, *config.shape)), condition)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import draw_images, draw_noise, image_samplers, nan_unless_level
+from genjax.core import compiled_init, draw_images, draw_noise, image_samplers, nan_unless_level
 from genjax.core.autoregressive import KnownValues, check_image_shape
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
@@ -87,6 +87,7 @@ def _network(config: Config) -> PixelCNNPP:
     return PixelCNNPP(config, config.components * (1 + 2 * channels + pairs))
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Returns parameters whose first outputs are standardized on a batch, or on uniform noise."""
     params_key, noise_key = jax.random.split(key)

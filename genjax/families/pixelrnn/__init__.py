@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import conditional_nats, draw_images, draw_noise, image_samplers
+from genjax.core import compiled_init, conditional_nats, draw_images, draw_noise, image_samplers
 from genjax.core.autoregressive import (
     KnownValues,
     check_image_shape,
@@ -137,6 +137,7 @@ def _downsample(config: Config, x: jax.Array) -> jax.Array:
     return x[:, :: config.factor, :: config.factor]
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     condition = jnp.zeros((1, config.classes)) if config.classes else None
     if config.factor == 1:

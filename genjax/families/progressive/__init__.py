@@ -49,6 +49,7 @@ from genjax.core import (
     Traits,
     Variables,
     apply_network,
+    compiled_init,
     discriminator_objective,
     generator_objective,
     merge_networks,
@@ -110,6 +111,7 @@ def side(variables: Variables) -> int:
     return max(found)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Returns the variables of the first stage."""
     del batch

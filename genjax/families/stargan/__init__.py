@@ -48,6 +48,7 @@ from genjax.core import (
     Traits,
     Variables,
     apply_network,
+    compiled_init,
     discriminator_objective,
     generator_objective,
     merge_networks,
@@ -237,6 +238,7 @@ class Discriminator(nn.Module):
         return patches, whole(x)[:, 0, 0]
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> dict[str, Any]:
     del batch
     generator_key, discriminator_key = jax.random.split(key)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from genjax import checks
 from genjax.checks import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveInts
-from genjax.core import Batch, LossOutput, Traits, Variables, check_batch
+from genjax.core import Batch, LossOutput, Traits, Variables, check_batch, compiled_init
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.families.vae import densities, networks, objectives
 from genjax.losses import kl_warmup
@@ -158,6 +158,7 @@ def traits(config: Config) -> Traits:
     )
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     params = networks.init_params(config, key, None if batch is None else batch["x"])
     buffers = {"buffers": {"steps": jnp.zeros((), jnp.int32)}} if config.kl_warmup else {}
