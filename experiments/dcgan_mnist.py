@@ -4,7 +4,7 @@ Alec Radford, Luke Metz, Soumith Chintala, "Unsupervised Representation Learning
 Convolutional Generative Adversarial Networks", ICLR 2016 (arXiv:1511.06434), on smaller images and
 with 0.14 million parameters.
 
-    python -m experiments.dcgan_mnist
+    python -m experiments.dcgan_mnist    # 169.6 +- 1.4 nats in 21 minutes
 
 The discriminator has the gradient penalty R1 (Mescheder et al. 2018, arXiv:1801.04406) instead of
 batch normalisation, and samples are of averaged weights. The figure is the log-likelihood of a

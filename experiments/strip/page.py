@@ -37,18 +37,23 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def page(panels: Sequence[Labelled]) -> np.ndarray:
-    """Returns the page, uint8 `[H, W, 3]`, with at most `ACROSS` panels in a row."""
+    """Returns the page, uint8 `[H, W, 3]`, with at most `ACROSS` panels in a row.
+
+    Rows are of about equal length, the longest first, and centred.
+    """
     drawn = [panel(*labelled) for labelled in panels]
-    across = -(-len(drawn) // -(-len(drawn) // ACROSS))  # rows of about equal length
-    rows = [drawn[i : i + across] for i in range(0, len(drawn), across)]
+    parts = np.array_split(np.arange(len(drawn)), -(-len(drawn) // ACROSS))
+    rows = [[drawn[i] for i in part] for part in parts]
+    across = len(rows[0])
     heights = [max(image.height for image in row) for row in rows]
     width = across * (INNER + 2 * MARGIN) + (across + 1) * SPACE
     whole = Image.new("RGB", (width, sum(heights) + (len(rows) + 1) * SPACE), PAGE)
     draw = ImageDraw.Draw(whole)
     top = SPACE
     for row, height in zip(rows, heights, strict=True):
+        start = (width - sum(image.width + SPACE for image in row) + SPACE) // 2
         for i, image in enumerate(row):
-            left = SPACE + i * (image.width + SPACE)
+            left = start + i * (image.width + SPACE)
             box = (left, top, left + image.width - 1, top + height - 1)
             draw.rectangle(box, fill=PANEL, outline=EDGE, width=2)
             whole.paste(image.crop((2, 2, image.width - 2, image.height - 2)), (left + 2, top + 2))

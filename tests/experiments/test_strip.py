@@ -83,3 +83,11 @@ def test_a_page_has_four_panels_in_a_row_and_captions_below_images():
     assert widths[3] < widths[4]  # five are three and two
     heights = [page.page([("t", "m", picture)] * n).shape[0] for n in (4, 5)]
     assert heights[1] > 1.9 * heights[0]
+    # Ten are four, three and three; shorter rows are centred.
+    ten = page.page([("t", "m", picture)] * 10)
+    assert ten.shape[1] == widths[2]
+    blank = (ten == page.PAGE).all(-1)
+    middles = [blank[len(ten) * (2 * row + 1) // 6] for row in range(3)]
+    assert [int(row.argmin()) == page.SPACE for row in middles] == [True, False, False]
+    for row in middles:
+        assert abs(int(row.argmin()) - int(row[::-1].argmin())) <= 1
