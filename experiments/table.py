@@ -46,7 +46,7 @@ SHORT_NAMES = {  # of metrics, for a column of a terminal
     "kid": "KID",
     "swd": "SWD",
     "inception_score": "Inception score",
-    "parzen": "Parzen nats",
+    "parzen": "Parzen window",
     "svm": "accuracy",
     "codes": "error",
     "classification error": "error",

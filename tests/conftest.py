@@ -54,16 +54,7 @@ hypothesis.settings.load_profile("genjax")
 collect_ignore = [] if importlib.util.find_spec("torch") else ["support/torch_peers.py"]
 
 
-def memory_per_process():
-    """Returns half of the machine's memory divided by the processes of tests, in bytes."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2 / workers
-    except (ValueError, OSError):
-        return 2.5e9
-
-
-MOST = float(os.environ.get("GENJAX_TEST_MEMORY", min(4e9, memory_per_process())))
+MOST = float(os.environ.get("GENJAX_TEST_MEMORY", 2.5e9))
 """Bytes of a process above which compiled programs are freed after a file of tests."""
 
 

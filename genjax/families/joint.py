@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import log_odds, nan_unless_binary
+from genjax.core import compiled_init, log_odds, nan_unless_binary
 from genjax.core.autoregressive import order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.batches import check_batch, check_density, flat_events
@@ -57,6 +57,7 @@ def tiny() -> Config:
     return Config(shape=(3, 3, 1))
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     counts = jnp.zeros((2 ** math.prod(config.shape),), jnp.int32)
     return {"params": {}, "buffers": {"counts": counts}}

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from genjax import checks
-from genjax.core import chunked_sum, log_odds, nan_unless_binary
+from genjax.core import chunked_sum, compiled_init, log_odds, nan_unless_binary
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.batches import check_batch, check_density
@@ -110,6 +110,7 @@ def contexts(config: Config) -> np.ndarray:
     return out
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     tables = math.prod(config.shape) if config.by_position else 1
     # Cell 2 c + v counts value v in context c; a TPU would pad a last axis of 2 to 128.

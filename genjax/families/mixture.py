@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from genjax import checks
-from genjax.core import chunked_sum, log_odds, nan_unless_binary
+from genjax.core import chunked_sum, compiled_init, log_odds, nan_unless_binary
 from genjax.core.autoregressive import order as order
 from genjax.core.batches import batch_spec as batch_spec
 from genjax.core.batches import check_batch, check_density, flat_events
@@ -61,6 +61,7 @@ def tiny() -> Config:
     return Config(shape=(3, 3, 1), components=4)
 
 
+@compiled_init
 def init(config: Config, key: jax.Array, batch: Any = None) -> Variables:
     """Returns equal weights, and means near 1/2 or near those of a batch, with uniform noise.
 

@@ -49,10 +49,11 @@ def conv(
     options.setdefault("dimension_numbers", NHWC)
     if not isinstance(padding, str):
         padding = tuple((low, high) for low, high in padding)
-    return _conv(x, kernel, tuple(strides), padding, tuple(options.items()))
+    static = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
+    return _conv(x, kernel, tuple(strides), padding, tuple(static.items()))
 
 
-# Layers of one shape are traced once.
+# JAX keeps the trace of a jitted function: layers of equal shapes and options are traced once.
 @functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
 def _conv(
     x: jax.Array,
@@ -129,11 +130,10 @@ def _pads(
     return (top, bottom), (left, right)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
 def transposed_conv(
     x: jax.Array,
     kernel: jax.Array,
-    strides: tuple[int, int],
+    strides: Sequence[int],
     padding: Padding,
     precision: Precision = None,
 ) -> jax.Array:
@@ -145,7 +145,19 @@ def transposed_conv(
     Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning"
     (arXiv:1603.07285), chapter 4.
     """
+    if not isinstance(padding, str):
+        padding = (padding[0], padding[1])
+    return _transposed_conv(x, kernel, (strides[0], strides[1]), padding, precision)
 
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4), inline=True)
+def _transposed_conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: Padding,
+    precision: Precision,
+) -> jax.Array:
     def dilated(x: jax.Array, kernel: jax.Array) -> jax.Array:
         pads = padding if isinstance(padding, str) else [padding] * 2
         return jax.lax.conv_transpose(

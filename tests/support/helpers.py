@@ -99,28 +99,10 @@ def state_builder(family: Any, config: Any, ema: bool = False) -> Any:
     return jax.jit(lambda key: init_state(family, config, optimizer, key, ema=ema))
 
 
-class CompiledStep:
-    """A family's train step, compiled; `traces` has shapes and dtypes each time it was traced."""
-
-    def __init__(self, family: Any, config: Any) -> None:
-        self.traces: list[Any] = []
-        step = make_step(family, config, make_optimizer(family))
-
-        def counted(state: Any, batch: Any) -> Any:
-            leaves = jax.tree.leaves((state, batch))
-            self.traces.append(tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-            return step(state, batch)
-
-        self._program = jax.jit(counted, donate_argnums=0)
-
-    def __call__(self, state: Any, batch: Any) -> Any:
-        return self._program(state, batch)
-
-
 @functools.lru_cache
-def compiled_step(family: Any, config: Any) -> CompiledStep:
+def compiled_step(family: Any, config: Any) -> Any:
     """Returns the family's train step, compiled once for all tests that only run it."""
-    return CompiledStep(family, config)
+    return jax.jit(make_step(family, config, make_optimizer(family)), donate_argnums=0)
 
 
 def jitted(family: Any, name: str, config: Any) -> Any:
