@@ -4,12 +4,14 @@ An archive is `pack.json` (names and SHA-256 of the parts) and `pack-<digest>.00
 which concatenated are one gzipped tar. A new archive replaces an old one only when it is complete.
 """
 
+import contextlib
 import functools
 import gzip
 import hashlib
 import io
 import os
 import pathlib
+import shutil
 import tarfile
 import tempfile
 import warnings
@@ -120,7 +122,7 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
             with tarfile.open(fileobj=unpacked, mode="r|") as tar:
                 for member in tar:
                     _check_member(member, source)
-                    tar.extract(member, beside, filter="data")
+                    _extract_member(tar, member, pathlib.Path(beside))
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise ValueError(
                 f"{source} cannot be extracted ({error_reason(error)}); free disk space if it is"
@@ -169,6 +171,23 @@ def _check_member(member: tarfile.TarInfo, source: pathlib.Path) -> None:
         raise ValueError(
             f"{source} holds {safe(member.name)}, which is a link or a special file; do not use it."
         )
+
+
+def _extract_member(tar: tarfile.TarFile, member: tarfile.TarInfo, root: pathlib.Path) -> None:
+    """Writes a file or folder, with its time of change and the default permissions.
+
+    `TarFile.extract` has its filters only since Python 3.11.4.
+    """
+    target = root / member.name
+    content = tar.extractfile(member)
+    if content is None:
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, open(target, "wb") as file:
+        shutil.copyfileobj(content, file)
+    with contextlib.suppress(OverflowError, ValueError, OSError):  # a damaged time is no loss
+        os.utime(target, (member.mtime, member.mtime))
 
 
 def _wanted(workdir: pathlib.Path, member: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import killed
 from support.children import (
     STEPS,
@@ -274,6 +275,7 @@ def _as_other_user(action: Any, *arguments: Any) -> Any:
         codecs.lookup("utf-8-sig")
         for name in ("grp", "pwd"):
             importlib.import_module(name)
+        jax.random.key(0)  # JAX imports more modules for its first operation
         os.setgroups([])
         os.setresgid(OTHER_USER, OTHER_USER, OTHER_USER)
         os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
