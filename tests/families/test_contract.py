@@ -27,6 +27,7 @@ from support.helpers import (
     make_state,
     sampling_conditions,
     single_order,
+    state_builder,
 )
 from support.small import small_run
 
@@ -507,24 +508,25 @@ def test_rejects_invalid_batches(name, family, config):
 
 
 def test_no_key_is_used_twice(family, config):
-    with jax.debug_key_reuse(True):
-        state = make_state(family, config)
-        step = jax.jit(make_step(family, config, make_optimizer(family)), donate_argnums=0)
-        state, _ = step(state, make_batch(family, config))
+    key = jax.random.key(0)
+    with jax.debug_key_reuse(True):  # of every function that is traced
+        step = make_step(family, config, make_optimizer(family))
+        state = state_builder(family, config).eval_shape(key)
+        jax.eval_shape(step, state, make_batch(family, config))
         if isinstance(family, Translator):
             x = images(config, config.shape[:2])
             *_, condition = translation_conditions(family, config, len(x))
             keyed = "key" in inspect.signature(family.translate).parameters
             condition |= {"key": jax.random.key(5)} if keyed else {}
-            translator(family, config, condition)(state.variables, x)
+            translator(family, config, condition).eval_shape(state.variables, x)
             return
         if not isinstance(family, Sampler):
             return
-        sampler(family, config)(state.variables, jax.random.key(5))
+        sampler(family, config).eval_shape(state.variables, key)
         if family.traits(config).density == "bound":
             x = critic_batch(make_batch(family, config), config)["x"]
-            bound = jax.jit(lambda v, x, k: log_prob_bound(family, config, v, x, k, 3))
-            bound(state.variables, x, jax.random.key(6))
+            bound = functools.partial(log_prob_bound, family, config)
+            jax.eval_shape(lambda v, k: bound(v, x, k, 3), state.variables, key)
 
 
 def test_step_exports_for_every_platform(family, config):
