@@ -36,7 +36,7 @@ from genjax.train.weights_file import SUFFIX, Rounding, WeightsFile
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs" / "weights.md"
 LIMIT = 12 * 2**20
-"""Bytes of all files together, of which 39 kB are left."""
+"""Bytes of all files together."""
 HEAD = ("name", "family", "run", "data", "figure", "size")
 
 

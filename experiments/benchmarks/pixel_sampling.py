@@ -94,7 +94,7 @@ def random_network(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     if options.features is not None:
         changed["features"] = options.features
     config = dataclasses.replace(config, **changed)
-    return family, config, jax.jit(lambda key: family.init(config, key))(jax.random.key(0))
+    return family, config, family.init(config, jax.random.key(0))
 
 
 def network_of_run(options: argparse.Namespace) -> tuple[Any, Any, Any]:

@@ -146,7 +146,7 @@ def border_solver(name: str) -> tuple[Solver, int]:
 def network_solver(name: str) -> tuple[Solver, int]:
     """Returns a solver by a network of random weights, and its operations per puzzle."""
     family, config, weight = NETWORKS["jigsaw" if name == DECODER else name]
-    variables = jax.jit(functools.partial(family.init, config))(jax.random.key(0))
+    variables = family.init(config, jax.random.key(0))
     one = jax.eval_shape(pieces_of, jax.ShapeDtypeStruct((1, *SHAPE), jnp.uint8))
     if name == DECODER:
         program, orders = jax.jit(functools.partial(decoded, config)), family.permutations(config)

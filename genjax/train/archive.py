@@ -115,21 +115,22 @@ def extract_archive(source: pathlib.Path, root: pathlib.Path) -> list[str]:
     joined.seek(0)
     root.mkdir(parents=True, exist_ok=True)
     # Extracted to a temporary folder, then moved: an incomplete run must not look complete.
-    with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as beside:
+    with tempfile.TemporaryDirectory(dir=root, prefix=".unpack-") as scratch:
+        beside = pathlib.Path(scratch)
         try:
             # As a stream: the limit applies to the headers too, which tarfile reads whole.
             unpacked = _Limited(joined, limit, str(source))
             with tarfile.open(fileobj=unpacked, mode="r|") as tar:
                 for member in tar:
                     _check_member(member, source)
-                    _extract_member(tar, member, pathlib.Path(beside))
+                    _extract_member(tar, member, beside)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise ValueError(
                 f"{source} cannot be extracted ({error_reason(error)}); free disk space if it is"
                 f" full, else write the archive again."
             ) from None
         found = []
-        for run in sorted(pathlib.Path(beside).iterdir()):
+        for run in sorted(beside.iterdir()):
             if not os.path.lexists(root / run.name):
                 run.rename(root / run.name)
                 found.append(run.name)

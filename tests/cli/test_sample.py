@@ -84,7 +84,7 @@ def test_rejects_options_that_do_not_fit(workdir, data, tmp_path, capsys):
 @pytest.mark.parametrize("family", [vae, m2, hierarchical_vae])
 def test_sample_mean_decodes_draws_of_the_prior(family):
     config = family.tiny()
-    variables = jax.jit(lambda key: family.init(config, key))(KEY)
+    variables = family.init(config, KEY)
     condition = {"label": np.arange(5) % 3} if family is m2 else {}
     z = family.prior(config, variables).sample(jax.random.split(KEY)[0], 5)
     expected = family.likelihood(config, variables, z, **condition).mean()
@@ -99,7 +99,7 @@ def test_sample_mean_decodes_draws_of_the_prior(family):
 
 def test_families_without_latents_are_sampled():
     config = nade.tiny()
-    variables = jax.jit(lambda key: nade.init(config, key))(KEY)
+    variables = nade.init(config, KEY)
     found = jax.jit(lambda v: sample_images(nade, config, v, KEY, 5))(variables)
     np.testing.assert_array_equal(
         found, jax.jit(lambda v: nade.sample(config, v, KEY, 5))(variables)

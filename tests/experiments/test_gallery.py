@@ -37,7 +37,7 @@ def draw_weights(folder, name, source):
     """Weights with random variables that are large enough to be seen; returns the variables."""
     run = dataclasses.replace(small_run(name, source), model=CONFIGS[name])
     family, rng = families.get(name), np.random.default_rng(3)
-    variables = jax.jit(lambda key: family.init(run.model, key))(jax.random.key(0))
+    variables = family.init(run.model, jax.random.key(0))
     variables["params"] = jax.tree.map(
         lambda p: rng.normal(size=p.shape).astype(np.float32), variables["params"]
     )

@@ -313,7 +313,7 @@ def test_the_initial_effect_of_a_class_is_that_of_a_feature(classes):
         discriminator_norm="none",
         classes=classes,
     )
-    d = jax.jit(lambda key: dcgan.init(config, key))(jax.random.key(0))["params"]["discriminator"]
+    d = dcgan.init(config, jax.random.key(0))["params"]["discriminator"]
     features = jax.random.normal(jax.random.key(1), (4000, 64))
     effect = features @ d["embed"]["kernel"].T  # every class's logit of every example
     assert float(effect.std()) == pytest.approx(1, rel=0.2)

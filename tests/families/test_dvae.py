@@ -61,9 +61,7 @@ def test_parameter_counts_of_the_paper():
 
 
 def test_initial_weights():
-    params = jax.jit(functools.partial(dvae.init, dataclasses.replace(SMALL, hidden=64)))(
-        jax.random.key(0)
-    )["params"]
+    params = dvae.init(dataclasses.replace(SMALL, hidden=64), jax.random.key(0))["params"]
     kernel = np.asarray(params["encoder"]["group_1_block_0"]["conv_1"]["kernel"])
     assert kernel.shape == (3, 3, 32, 32)
     np.testing.assert_allclose(kernel.std(), 1 / math.sqrt(9 * 32), rtol=0.03)
@@ -305,7 +303,7 @@ def test_codes_begin_as_means_of_encoded_images():
     assert dvae.traits(small("vq", k_means=False)).init_examples == 0
     assert dvae.traits(small("fsq")).init_examples == 0
     x = images(config, 16)
-    variables = jax.jit(functools.partial(dvae.init, config))(jax.random.key(0), {"x": x})
+    variables = dvae.init(config, jax.random.key(0), {"x": x})
     z = np.asarray(encode(config, variables, x)).reshape(-1, 2)
     codes = np.asarray(variables["buffers"]["codebook"]["codes"])
     tokens = np.asarray(encode_tokens(config, variables, x)).ravel()

@@ -161,8 +161,8 @@ def test_init_uses_the_data():
     config = config_of(data_bias=True, prior="vamp")
     wanted = [vae.traits(c).init_examples for c in (config, config_of(prior="vamp"), BASE)]
     assert wanted == [10_000, 3, 0]
-    make = jax.jit(lambda key, batch: vae.init(config, key, batch)["params"])
-    observed, blank = make(jax.random.key(0), {"x": X}), make(jax.random.key(0), None)
+    key = jax.random.key(0)
+    observed, blank = (vae.init(config, key, batch)["params"] for batch in ({"x": X}, None))
     inputs = networks.pseudo_inputs(config, observed)
     np.testing.assert_allclose(inputs, X[:3].clip(0.05, 0.95), rtol=1e-5)
     out, plain = (p["decoder"]["MLP_0"]["out"] for p in (observed, blank))

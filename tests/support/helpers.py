@@ -161,7 +161,7 @@ def critic_batch(batch: Any, config: Any) -> Any:
 
 def random_variables(family: Any, config: Any, seed: int = 5) -> Any:
     """Returns variables far from initialisation, with unequal counts in every table."""
-    variables = jax.jit(lambda key: family.init(config, key))(jax.random.key(seed))
+    variables = family.init(config, jax.random.key(seed))
     if family.traits(config).fit == "counting":
         rng = np.random.default_rng(seed)
         buffers = jax.tree.map(

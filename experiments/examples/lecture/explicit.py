@@ -247,7 +247,7 @@ def pixel_lesson(out: Notes) -> None:
     out.measure("completed digits that are read correctly", right, beside, ".1%")
 
     masked = dataclasses.replace(run.model, network="masked")
-    weights = jax.jit(functools.partial(pixelcnn.init, masked))(KEY)
+    weights = pixelcnn.init(masked, KEY)
     unseen = {}
     for name, config, params in (
         ("masked", masked, weights),
